@@ -1,0 +1,67 @@
+--- What answers when no middleware has: 404, or the status of the error.
+-- The text of an error goes to the log; the client learns the status and nothing else.
+-- @module clua.connect.final
+
+local host = require "clua.core.host"
+
+local final = {}
+
+local REASONS = {
+  [400] = "Bad Request", [401] = "Unauthorized", [403] = "Forbidden", [404] = "Not Found",
+  [405] = "Method Not Allowed", [409] = "Conflict", [410] = "Gone", [412] = "Precondition Failed",
+  [413] = "Content Too Large", [415] = "Unsupported Media Type", [422] = "Unprocessable Content",
+  [429] = "Too Many Requests", [500] = "Internal Server Error", [501] = "Not Implemented",
+  [503] = "Service Unavailable",
+}
+
+-- What a middleware may have said of an answer that is not given now.
+local STALE_HEADERS = {
+  "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length", "Content-Location",
+  "Content-Range", "ETag", "Expires", "Last-Modified",
+}
+
+--- Text of an error value for the log.
+-- @param err a string, a table with `message`, or anything
+-- @treturn string
+function final.describe(err)
+  return tostring(type(err) == "table" and err.message or err)
+end
+
+local function status_of(err)
+  local status = type(err) == "table" and err.status
+  if type(status) == "number" and status >= 400 and status < 600 and status % 1 == 0 then return status end
+  return 500
+end
+
+local function log_error(req, err)
+  local failure = req.failure
+  local text = failure and rawequal(failure.value, err) and failure.trace or final.describe(err)
+  host.log("error", ("cannot answer %s %s: %s"):format(req.method, req.originalUrl or req.url, text))
+end
+
+local function answer(res, status)
+  local text = (REASONS[status] or "Error " .. status) .. "\n"
+  for _, name in ipairs(STALE_HEADERS) do res:removeHeader(name) end
+  res.statusCode = status
+  res:setHeader("Content-Type", "text/plain; charset=utf-8")
+  res:setHeader("Content-Length", #text)
+  res:finish(text)
+end
+
+--- Makes the last `next` of a chain.
+-- next(): 404. next(err): err.status if it is one of 400 to 599, else 500; 500 and above are logged. When the head of
+-- an answer is already on its way, the connection is closed instead: the client must see that the answer is cut off.
+-- @tparam table req
+-- @tparam table res
+-- @treturn function(err)
+function final.handler(req, res)
+  return function(err)
+    local status = err and status_of(err) or 404
+    if status >= 500 then log_error(req, err) end
+    if res.finished then return end
+    if not res.headersSent then return answer(res, status) end
+    res:destroy()
+  end
+end
+
+return final

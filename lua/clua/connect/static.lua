@@ -1,0 +1,208 @@
+--- Serves the files of a directory: `app:use(connect.static(root, options))`.
+--
+-- Nothing outside of root is ever served: not by any spelling of "..", and not by a symbolic link. Answers carry ETag
+-- and Last-Modified; conditional requests and HEAD are understood. Files go out in pieces as the client takes them.
+-- @module clua.connect.static
+
+local uv = require "luv"
+
+local async = require "clua.async"
+local condition = require "clua.connect.condition"
+local date = require "clua.connect.date"
+local final = require "clua.connect.final"
+local mime = require "clua.mime"
+local options = require "clua.options"
+local paths = require "clua.connect.path"
+
+local CHUNK_BYTES = 65536
+-- Non-blocking: opening a named pipe would wait for its writer, and one of the few threads with it.
+local OPEN_FLAGS = uv.constants.O_RDONLY + uv.constants.O_NONBLOCK
+
+-- What failing to open a file means for the client; anything else is our own trouble.
+local OPEN_STATUS = {
+  EACCES = 403, ELOOP = 404, ENAMETOOLONG = 404, ENOENT = 404, ENOTDIR = 404, ENXIO = 403, EPERM = 403,
+}
+
+-- ---- files -----------------------------------------------------------------------------------------------------
+
+-- Nobody waits for this: a client that has gone is no reason to keep the coroutine.
+local function close(fd)
+  uv.fs_close(fd, function() end)
+end
+
+-- What the open file is: its stat when it may be served, or nil, status, message. The kernel is asked where the
+-- descriptor leads; a check of the name before or after opening could be outrun by a change of a link.
+local function inspect(fd, root)
+  local stat, message = async.call(uv.fs_fstat, fd)
+  if not stat then return nil, 500, message end
+  local real, why = async.call(uv.fs_readlink, "/proc/self/fd/" .. fd)
+  if not real then return nil, 500, "cannot see where an open file leads: " .. why end
+  local prefix = root == "/" and root or root .. "/"
+  if real ~= root and real:sub(1, #prefix) ~= prefix then return nil, 403, "outside of the root" end
+  if stat.type ~= "file" and stat.type ~= "directory" then return nil, 403, "a " .. stat.type .. " is not served" end
+  return stat
+end
+
+-- Descriptor and stat, or nil, status, message. The caller closes.
+local function open(root, relative)
+  local fd, message, code = async.call(uv.fs_open, root .. "/" .. relative, OPEN_FLAGS, 0)
+  if not fd then return nil, OPEN_STATUS[code] or 500, message end
+  local ok, stat, status, why = pcall(inspect, fd, root)
+  if ok and stat then return fd, stat end
+  close(fd)
+  if not ok then error(stat, 0) end
+  return nil, status, why
+end
+
+-- Sends size bytes of an open file as the body and ends the answer. Raises when the file cannot be read to that length;
+-- returns early when the client has gone.
+local function send_body(res, fd, size)
+  local sent = 0
+  while sent < size do
+    local chunk, message = async.call(uv.fs_read, fd, math.min(CHUNK_BYTES, size - sent), sent)
+    if not chunk then error("cannot read: " .. message, 0) end
+    if chunk == "" then error(("the file has shrunk to %d of %d bytes while it was sent"):format(sent, size), 0) end
+    sent = sent + #chunk
+    if sent == size then return res:finish(chunk) end
+    if res:write(chunk) == nil then return end
+  end
+  res:finish()
+end
+
+-- ---- answers ---------------------------------------------------------------------------------------------------
+
+local function send_file(req, res, fd, stat, name, settings)
+  local etag, modified = condition.etag(stat), stat.mtime.sec
+  local status = condition.status(req.headers, etag, modified)
+  if status == 412 then return status end
+  res.statusCode = status
+  res:setHeader("ETag", etag)
+  res:setHeader("Last-Modified", date.format(modified))
+  if settings.cache_control then res:setHeader("Cache-Control", settings.cache_control) end
+  if status == 304 then
+    res:finish()
+    return status
+  end
+  res:setHeader("Content-Type", mime.type(name))
+  res:setHeader("Content-Length", stat.size)
+  if req.method == "HEAD" then
+    res:finish()
+  else
+    send_body(res, fd, stat.size)
+  end
+  return status
+end
+
+-- To the same path with a slash, so that relative links in the index work. Only ever to a path of this host: "//evil"
+-- at the start would name another one.
+local function redirect(req, res)
+  local _, raw, query = paths.split(req.originalUrl or req.url)
+  local location = raw:gsub("^[/\\]+", "/") .. "/" .. query
+  local text = "Moved to " .. location .. "\n"
+  res.statusCode = 301
+  res:setHeader("Location", location)
+  res:setHeader("Content-Type", "text/plain; charset=utf-8")
+  res:setHeader("Content-Length", #text)
+  res:finish(text)
+end
+
+-- The file that a request names, relative to the root. A middleware mounted at /docs sees "/" for /docs too, whose
+-- relative links would go astray: that is the directory without its slash.
+local function name_of(req, settings)
+  local _, raw = paths.split(req.url)
+  local relative, status = paths.relative(raw, settings.dotfiles)
+  if not relative then return nil, status, "refused path" end
+  if relative ~= "" and relative:sub(-1) ~= "/" then return relative end
+  if relative == "" and req.originalUrl then
+    local _, original = paths.split(req.originalUrl)
+    if original:sub(-1) ~= "/" then return "" end
+  end
+  if not settings.index then return nil, 404, "no index" end
+  return relative .. settings.index
+end
+
+-- Answers, and returns nothing; or returns status and message of why it did not.
+local function serve(req, res, settings)
+  local name, status, message = name_of(req, settings)
+  if not name then return status, message end
+  local fd, stat, why = open(settings.root, name)
+  if not fd then return stat, why end
+  if stat.type == "directory" then
+    close(fd)
+    return redirect(req, res)
+  end
+  local ok, result = pcall(send_file, req, res, fd, stat, name, settings)
+  close(fd)
+  if not ok then error(result, 0) end
+  if result == 412 then return 412, "precondition failed" end
+end
+
+-- ---- options ---------------------------------------------------------------------------------------------------
+
+local KNOWN = {
+  dotfiles = "boolean", fallthrough = "boolean", index = "string|boolean", max_age = "number|boolean",
+}
+local DEFAULTS = { dotfiles = false, fallthrough = true, index = "index.html", max_age = 0 }
+
+local function refuse(text)
+  error("static(root, options): " .. text, 5) -- the line of the script that called static()
+end
+
+-- Followed once, now: a link that is changed later takes effect with the next reload, for all files at the same time.
+local function real_root(root)
+  if type(root) ~= "string" then refuse("root must be the path of a directory, got " .. type(root)) end
+  local real, message = uv.fs_realpath(root)
+  if not real then refuse(message) end
+  local stat = uv.fs_stat(real)
+  if not stat or stat.type ~= "directory" then refuse(root .. " is not a directory") end
+  return real
+end
+
+local function settings_of(root, given)
+  given = options.check(given, KNOWN, "static(root, options)", 3)
+  local settings = {}
+  for name, default in pairs(DEFAULTS) do
+    settings[name] = default
+    if given[name] ~= nil then settings[name] = given[name] end
+  end
+  if settings.index == true or settings.index == "" or tostring(settings.index):find("/", 1, true) then
+    error("static(root, options): index must be a file name or false", 3)
+  end
+  if settings.max_age == true then error("static(root, options): max_age must be a number of seconds or false", 3) end
+  settings.cache_control = settings.max_age and ("public, max-age=%d"):format(settings.max_age)
+  settings.root = real_root(root)
+  return settings
+end
+
+--- Makes a middleware that serves files.
+--
+-- GET and HEAD of an existing file answer 200, 304 or 412 with Content-Type (clua.mime), Content-Length, ETag and
+-- Last-Modified; a directory without its slash 301. Everything else is not for static: with `fallthrough` it calls
+-- next(); without, next{ status = ... } with 400 (malformed path), 403 (refused), 404, or 405. A failing disk or a lack
+-- of descriptors is next{ status = 500 } in both cases. Without a next (as sole handler of a server) it answers itself.
+-- @tparam string root path of the directory
+-- @tparam[opt] table given options:
+-- @tparam[opt="index.html"] string|false given.index file that stands for its directory; false: none does
+-- @tparam[opt=false] boolean given.dotfiles whether names that begin with a dot are served
+-- @tparam[opt=0] number|false given.max_age seconds for Cache-Control (0: ask each time); false: no such header
+-- @tparam[opt=true] boolean given.fallthrough whether what is not found is left to the next middleware
+-- @treturn function(req, res, next)
+-- @raise wrong arguments, an unknown option, a root that is no directory
+local function static(root, given)
+  local settings = settings_of(root, given)
+  return function(req, res, next)
+    next = next or final.handler(req, res)
+    local status, message
+    if req.method == "GET" or req.method == "HEAD" then
+      status, message = serve(req, res, settings)
+    else
+      status, message = 405, "method " .. tostring(req.method)
+    end
+    if not status then return end
+    if status < 500 and status ~= 412 and settings.fallthrough then return next() end
+    if status == 405 then res:setHeader("Allow", "GET, HEAD") end
+    return next { status = status, message = message }
+  end
+end
+
+return static

@@ -1,0 +1,90 @@
+--- Event emitter with luvit's names. Handlers run in the order they were added, in the coroutine of who emits.
+-- @module clua.emitter
+
+local Emitter = {}
+Emitter.__index = Emitter
+
+--- Makes an object an emitter of its own class, or a new plain emitter.
+-- @tparam[opt] table object
+-- @treturn Emitter
+function Emitter.new(object)
+  return setmetatable(object or {}, Emitter)
+end
+
+--- A class table whose instances are emitters: `local Socket = Emitter.class("Socket")`.
+-- @tparam string name shown by tostring()
+function Emitter.class(name)
+  local class = setmetatable({}, { __index = Emitter })
+  class.__index = class
+  class.__name = name
+  return class
+end
+
+local function handlers_of(self, event)
+  local all = rawget(self, "_handlers")
+  return all and all[event]
+end
+
+--- Calls fn(...) at every emit of the event.
+-- @tparam string event
+-- @tparam function fn
+-- @return self
+function Emitter:on(event, fn)
+  if type(event) ~= "string" then error("on: event must be a string, got " .. type(event), 2) end
+  if type(fn) ~= "function" then error("on: a function is expected for event '" .. event .. "', got " .. type(fn), 2) end
+  local all = rawget(self, "_handlers")
+  if not all then
+    all = {}
+    rawset(self, "_handlers", all)
+  end
+  -- A new list each time: an emit that is under way goes on over the old one.
+  local list = { unpack(all[event] or {}) }
+  list[#list + 1] = fn
+  all[event] = list
+  return self
+end
+
+--- The same, once.
+function Emitter:once(event, fn)
+  if type(fn) ~= "function" then error("once: a function is expected, got " .. type(fn), 2) end
+  local function wrapper(...)
+    self:off(event, wrapper)
+    return fn(...)
+  end
+  return self:on(event, wrapper)
+end
+
+--- Removes one handler, or all of the event.
+-- @tparam string event
+-- @tparam[opt] function fn
+function Emitter:off(event, fn)
+  local list = handlers_of(self, event)
+  if not list then return self end
+  local kept = {}
+  if fn then
+    for _, handler in ipairs(list) do
+      if handler ~= fn then kept[#kept + 1] = handler end
+    end
+  end
+  self._handlers[event] = #kept > 0 and kept or nil
+  return self
+end
+
+--- Number of handlers of an event.
+function Emitter:listenerCount(event)
+  local list = handlers_of(self, event)
+  return list and #list or 0
+end
+
+--- Calls the handlers. An error in one is the caller's.
+-- @treturn boolean whether there was one
+function Emitter:emit(event, ...)
+  local list = handlers_of(self, event)
+  if not list then return false end
+  for i = 1, #list do
+    list[i](...)
+  end
+  return true
+end
+
+return Emitter

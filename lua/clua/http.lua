@@ -1,0 +1,202 @@
+--- The HTTP/1.1 server. Names are luvit's; every handler runs in a coroutine, so it may be written straight down.
+--
+--     local http = require "clua.http"
+--     local server = http.createServer(function(req, res)
+--       res:finish("hello world\n")
+--     end)
+--     worker:ready(function(socket) server:emit("connection", socket) end)
+--
+-- Reading, framing, limits and time-outs are C (src/http_*.c); what stands here is what one may want to change.
+-- @module clua.http
+
+local core = require "clua.core.http"
+local uv = require "luv"
+local Emitter = require "clua.emitter"
+local options = require "clua.options"
+
+local http = {}
+
+--- Options of createServer with their defaults; sizes in bytes, durations in seconds, 0 = no limit.
+http.defaults = {
+  maxHeaderSize = 16384, -- request line and headers together: 431
+  maxUrlSize = 8192, -- 414
+  maxHeaders = 100, -- 431
+  maxBodySize = 8 * 1024 * 1024, -- 413; a number, or function(req) -> number
+  headersTimeout = 10, -- from the first byte of a request (of a connection, for the first) to the end of its head: 408
+  bodyTimeout = 30, -- between two pieces of a body: 408
+  keepAliveTimeout = 75, -- between two requests, parked or not
+  writeTimeout = 30, -- without the client reading anything
+}
+
+local known = {}
+for name in pairs(http.defaults) do
+  known[name] = "number"
+end
+known.maxBodySize = "number|function"
+
+-- ---- events of req and res -----------------------------------------------------------------------------------------
+
+local function events_of(object)
+  local events = object._events
+  if not events then
+    events = Emitter.new()
+    object._events = events
+  end
+  return events
+end
+
+-- Reads the body for those who listen. A handler that waits is not given the next piece: that pauses the socket.
+local function pump(req)
+  local events = events_of(req)
+  while true do
+    local chunk, message, code = req:read()
+    if not chunk then
+      if message then
+        events:emit("error", message, code)
+      else
+        events:emit("end")
+      end
+      return
+    end
+    events:emit("data", chunk)
+  end
+end
+
+-- Not before the handler has set all its listeners: on the next turn of the loop.
+local function start_pump(req)
+  if req._pumping then return end
+  req._pumping = true
+  local timer = uv.new_timer()
+  timer:start(0, 0, function()
+    timer:close()
+    pump(req)
+  end)
+end
+
+local Events = {}
+
+--- req: "data", "end", "error" (the body), "close" (the client has gone before the answer). res: "finish", "drain",
+-- "close".
+function Events:on(event, fn)
+  events_of(self):on(event, fn)
+  return self
+end
+
+function Events:once(event, fn)
+  events_of(self):once(event, fn)
+  return self
+end
+
+function Events:off(event, fn)
+  events_of(self):off(event, fn)
+  return self
+end
+
+function Events:emit(event, ...)
+  return events_of(self):emit(event, ...)
+end
+
+function Events:listenerCount(event)
+  return events_of(self):listenerCount(event)
+end
+
+Events.removeListener = Events.off
+Events.addListener = Events.on
+
+local Request, Response = core.request, core.response
+for name, method in pairs(Events) do
+  Request[name] = method
+  Response[name] = method
+end
+
+function Request:on(event, fn)
+  events_of(self):on(event, fn)
+  if event == "data" or event == "end" then start_pump(self) end
+  return self
+end
+Request.addListener = Request.on
+
+function Request:once(event, fn)
+  events_of(self):once(event, fn)
+  if event == "data" or event == "end" then start_pump(self) end
+  return self
+end
+
+core.emit(function(object, event)
+  object:emit(event)
+end)
+
+-- ---- server --------------------------------------------------------------------------------------------------------
+
+local Server = Emitter.class("http.Server")
+http.Server = Server
+
+-- What C calls for a request: the one handler itself, or something that calls them all.
+local function update_handlers(self)
+  local list = self._handlers and self._handlers.request
+  local request
+  if list and #list == 1 then
+    request = list[1]
+  elseif list then
+    request = function(req, res) Emitter.emit(self, "request", req, res) end
+  end
+  self._core:on("request", request)
+  local upgrade
+  if self:listenerCount("upgrade") > 0 then
+    upgrade = function(req)
+      local copy = { method = req.method, url = req.url, target = req.target, httpVersion = req.httpVersion }
+      copy.headers, copy.rawHeaders, copy.port = req.headers, req.rawHeaders, req.port
+      copy.remoteAddress, copy.remotePort = req.remoteAddress, req.remotePort
+      local socket, rest = core.release(req)
+      if socket then Emitter.emit(self, "upgrade", copy, socket, rest) end
+    end
+  end
+  self._core:on("upgrade", upgrade)
+end
+
+--- "request" (req, res), "connection" (socket, before it is served), "upgrade" (req, socket, bytes already read).
+function Server:on(event, fn)
+  Emitter.on(self, event, fn)
+  if event == "request" or event == "upgrade" then update_handlers(self) end
+  return self
+end
+
+function Server:off(event, fn)
+  Emitter.off(self, event, fn)
+  if event == "request" or event == "upgrade" then update_handlers(self) end
+  return self
+end
+
+--- server:emit("connection", socket) serves HTTP on the socket and takes it over.
+function Server:emit(event, ...)
+  local heard = Emitter.emit(self, event, ...)
+  if event ~= "connection" then return heard end
+  local socket = ...
+  return self._core:serve(socket)
+end
+
+--- A server; it listens nowhere by itself: sockets come by emit("connection", socket).
+-- @tparam[opt] table given see http.defaults
+-- @tparam[opt] function handler fn(req, res)
+-- @treturn Server
+function http.createServer(given, handler)
+  if type(given) == "function" and handler == nil then
+    given, handler = nil, given
+  end
+  if handler ~= nil and type(handler) ~= "function" then
+    error("createServer: handler must be a function, got " .. type(handler), 2)
+  end
+  given = options.check(given, known, "createServer")
+  local all = {}
+  for name, default in pairs(http.defaults) do
+    all[name] = given[name] == nil and default or given[name]
+  end
+  local limit = all.maxBodySize
+  if type(limit) == "function" then all.maxBodySize = 0 end
+  local self = setmetatable({ _core = core.server(all) }, Server)
+  if type(limit) == "function" then self._core:on("bodyLimit", limit) end
+  if handler then self:on("request", handler) end
+  return self
+end
+
+return http

@@ -1,0 +1,418 @@
+--- The master of a cluster: registers workers, dispatches, reloads, scales, stops. It never runs application code and never
+-- reads a byte from a client.
+-- @module clua.master
+
+local core = require "clua.core.master"
+local host = require "clua.core.host"
+local Emitter = require "clua.emitter"
+local names = require "clua.names"
+local options = require "clua.options"
+local replies = require "clua.replies"
+local Restart = require "clua.restart"
+local Supervisor = require "clua.supervisor"
+local usage = require "clua.usage"
+local wire = require "clua.wire"
+
+local EXIT_FORCED = 3
+local EXIT_SYSTEM = 111
+
+local Master = Emitter.class("Master")
+
+local master_options = {
+  pidfile = "string", max_fatal_restart = "integer", restart_time_window = "number", restart_delay = "number",
+  restart_delay_max = "number", log_level = "string",
+}
+
+local master_defaults = {
+  max_fatal_restart = 5, restart_time_window = 60, restart_delay = 0.1, restart_delay_max = 30, log_level = "info",
+}
+
+local register_options = {
+  cnum = "integer", gone = "string", lost = "string", maxc = "integer", max_rss = "integer", user = "string",
+  group = "string", args = "table", mode = "integer|string", balance = "function", ready_timeout = "number",
+  term_timeout = "number", hang_timeout = "number", steal_after = "number", linger = "number", queue_max = "integer",
+  queue_timeout = "number",
+}
+
+local register_defaults = {
+  gone = replies.gone, lost = replies.lost, maxc = 0, max_rss = 0, ready_timeout = 30, term_timeout = 30,
+  hang_timeout = 60, steal_after = 0.003, linger = 0.2, queue_max = 16384, queue_timeout = 10,
+}
+
+local levels = { debug = true, info = true, warn = true, error = true }
+
+local dispatched -- the one master of this process
+
+local function log(level, text)
+  host.log(level, text)
+end
+
+local function with_defaults(given, defaults)
+  local all = {}
+  for name, value in pairs(defaults) do all[name] = value end
+  for name, value in pairs(given) do all[name] = value end
+  return all
+end
+
+--- Makes a master. Options: `pidfile` path; `max_fatal_restart` (5) deaths within `restart_time_window` (60 s) before
+-- `giveup`; `restart_delay` (0.1 s) and `restart_delay_max` (30 s), the back-off; `log_level` ("debug", "info", "warn",
+-- "error").
+-- @tparam[opt] table given
+-- @treturn Master
+function Master.new(given)
+  options.check(given, master_options, "Master", 2)
+  local self = setmetatable({ registrations = {}, by_pool = {}, options = with_defaults(given or {}, master_defaults) },
+    Master)
+  if not levels[self.options.log_level] then
+    usage.fail(1, "Master: option 'log_level' must be debug, info, warn or error, got '%s'", self.options.log_level)
+  end
+  return self
+end
+
+-- ---- register -----------------------------------------------------------------------------------------------------
+
+local function absolute(path, directory)
+  if path:sub(1, 1) == "/" then return path end
+  return directory .. "/" .. path
+end
+
+local function working_directory()
+  return require("luv").cwd()
+end
+
+-- The worker script stands beside the dispatch script, or where the caller stands.
+local function find_script(path)
+  local cwd = working_directory()
+  local beside = absolute(absolute(path, rawget(_G, "__dirname") or "."), cwd)
+  for _, candidate in ipairs { beside, absolute(path, cwd) } do
+    local file = io.open(candidate, "r")
+    if file then
+      file:close()
+      return candidate
+    end
+  end
+  return beside
+end
+
+local function pack_args(args)
+  local parts = {}
+  for i, value in ipairs(args or {}) do
+    if type(value) ~= "string" and type(value) ~= "number" then
+      usage.fail(2, "register: args[%d] must be a string, got %s", i, type(value))
+    end
+    parts[i] = tostring(value):gsub("%z", "") .. "\0"
+  end
+  local packed = table.concat(parts)
+  if #packed > 4096 then usage.fail(2, "register: args have %d bytes, at most 4096 can be passed", #packed) end
+  return packed, #parts
+end
+
+local function socket_mode(mode)
+  if mode == nil then return nil end
+  local number = type(mode) == "number" and mode or tonumber(mode, 8)
+  if not number then usage.fail(2, "register: option 'mode' must be an octal string like '0660', got '%s'", mode) end
+  return number
+end
+
+--- Registers workers under a name. Chainable.
+-- @tparam number|string|table name port, "host:port", "[::1]:port", "unix:/path", array of these, or a plain word
+-- @tparam string path the worker script
+-- @tparam[opt] table given options, see lua/README.md
+-- @return self
+function Master:register(name, path, given)
+  if self.running then usage.fail(1, "register: the master has been dispatched already") end
+  local specs, text = names.parse(name)
+  if not specs then usage.fail(1, "register: %s", text) end
+  if type(path) ~= "string" then usage.fail(1, "register: path of the worker script must be a string, got %s", type(path)) end
+  options.check(given, register_options, "register", 2)
+  for _, other in ipairs(self.registrations) do
+    if other.name == text then usage.fail(1, "register: '%s' is registered already", text) end
+  end
+  local all = with_defaults(given or {}, register_defaults)
+  all.cnum = all.cnum or core.cpus()
+  all.mode = socket_mode(all.mode)
+  all.name, all.script = text, find_script(path)
+  all.args, all.argc = pack_args(all.args)
+  self.registrations[#self.registrations + 1] = { name = text, specs = specs, options = all }
+  return self
+end
+
+-- ---- dispatch -----------------------------------------------------------------------------------------------------
+
+-- A typo is to end the start here, not to crash worker after worker.
+local function check_scripts(self)
+  for _, registration in ipairs(self.registrations) do
+    local script = registration.options.script
+    local file, message = io.open(script, "r")
+    if not file then usage.refuse(("cannot read the worker script of %s: %s"):format(registration.name, message), "ENOENT") end
+    file:close()
+    local chunk
+    chunk, message = loadfile(script)
+    if not chunk then usage.refuse(message) end
+    local ok, why, code = core.check_user(registration.options.user or "", registration.options.group or "")
+    if not ok then usage.refuse(("register %s: %s"):format(registration.name, why), code) end
+  end
+end
+
+local function listen(registration)
+  for _, spec in ipairs(registration.specs) do
+    local path = spec.path and absolute(spec.path, working_directory())
+    local name, port, code = core.listen(registration.pool, spec.host, spec.port, path, registration.options.mode)
+    if not name then usage.refuse(port, code, EXIT_SYSTEM) end
+    spec.bound = port
+    log("info", ("listening on %s for %s"):format(name, registration.name))
+  end
+end
+
+local function after(seconds, fn)
+  local timer = require("luv").new_timer()
+  timer:start(math.floor(seconds * 1000), 0, function()
+    timer:close()
+    fn()
+  end)
+  return function()
+    if not timer:is_closing() then timer:close() end
+  end
+end
+
+local function now()
+  return require("luv").hrtime() / 1e9
+end
+
+-- Handlers of the dispatch script: an error in one is logged and hurts nobody else.
+local function emit(self, event, ...)
+  local ok, message = xpcall(self.emit, debug.traceback, self, event, ...)
+  if not ok then log("error", ("handler of '%s': %s"):format(event, message)) end
+end
+
+local function all_ready(self)
+  for _, registration in ipairs(self.registrations) do
+    if not registration.supervisor.was_ready then return end
+  end
+  local ok, message = core.publish_pid()
+  if not ok then log("error", "cannot write the pid file: " .. message) end
+  log("info", "all workers ready")
+end
+
+local function all_gone(self)
+  for _, registration in ipairs(self.registrations) do
+    if registration.supervisor.worker_count > 0 then return end
+  end
+  core.finish(self.forced and EXIT_FORCED or 0)
+end
+
+local function supervise(self, registration)
+  local pool = registration.pool
+  local settings = self.options
+  registration.supervisor = Supervisor.new {
+    name = registration.name,
+    count = registration.options.cnum,
+    restart = Restart.new {
+      max = settings.max_fatal_restart, window = settings.restart_time_window, delay = settings.restart_delay,
+      delay_max = settings.restart_delay_max,
+    },
+    ops = {
+      start = function(id) return core.start(pool, id) end,
+      retire = core.retire,
+      kill = core.kill,
+      after = after,
+      now = now,
+      log = log,
+      emit = function(event, ...) emit(self, event, ...) end,
+      all_ready = function() all_ready(self) end,
+      all_gone = function() all_gone(self) end,
+    },
+  }
+end
+
+local on_event
+
+--- Binds, starts the workers and returns; the event loop does the rest. Raises an error (clua.usage) when a script does
+-- not compile, an address cannot be bound, the pid file belongs to a running master.
+-- @return self
+function Master:dispatch()
+  if dispatched then usage.fail(1, "dispatch: this process has dispatched already") end
+  if #self.registrations == 0 then usage.fail(1, "dispatch: nothing is registered") end
+  if require("clua.core.worker").boot() then usage.fail(1, "dispatch: a worker cannot be a master") end
+  check_scripts(self)
+  host.log_level(self.options.log_level)
+  local ok, message, code = core.setup(function(...) return on_event(self, ...) end)
+  if not ok then usage.refuse(message, code, EXIT_SYSTEM) end
+  if self.options.pidfile then
+    ok, message, code = core.pidfile(absolute(self.options.pidfile, working_directory()))
+    if not ok then usage.refuse(message, code, EXIT_SYSTEM) end
+  end
+  dispatched, self.running = self, true
+  for _, registration in ipairs(self.registrations) do
+    registration.pool = core.pool(registration.options)
+    self.by_pool[registration.pool] = registration
+    listen(registration)
+  end
+  for _, registration in ipairs(self.registrations) do supervise(self, registration) end
+  for _, registration in ipairs(self.registrations) do registration.supervisor:start() end
+  return self
+end
+
+-- ---- events -------------------------------------------------------------------------------------------------------
+
+local events = {}
+
+function events.ready(_, registration, serial)
+  registration.supervisor:on_ready(serial)
+  if registration.accepting or registration.closed then return end
+  registration.accepting = true -- until here clients have waited in the kernel's backlog
+  local ok, message = core.accept(registration.pool)
+  if not ok then log("error", ("cannot accept on %s: %s"):format(registration.name, message)) end
+end
+
+function events.exit(_, registration, serial, status, signal, lived, scores)
+  local name = signal and core.signal_name(signal)
+  registration.supervisor:on_exit(serial, {
+    status = status, signal = name, lived = lived, scores = scores,
+    how = name and ("killed by " .. name) or ("status " .. status),
+  })
+end
+
+function events.leave(_, registration, serial, reason)
+  registration.supervisor:on_leave(serial, reason)
+end
+
+function events.broadcast(self, registration, serial, pid, name, bytes)
+  local worker = registration.supervisor.workers[serial]
+  if name == "master" then
+    local message, why = wire.decode(bytes)
+    if why then
+      log("warn", "message of a worker dropped: " .. why)
+    else
+      emit(self, "message", message, registration.name, worker and worker.pid)
+    end
+    return
+  end
+  self:route(name, bytes, pid, serial)
+end
+
+function events.signal(self, name)
+  if name == "SIGTERM" or name == "SIGINT" then
+    if self.stopping then self:stop_now() else self:close() end
+  elseif name == "SIGQUIT" then
+    self:stop_now()
+  elseif name == "SIGUSR1" then
+    self:reload()
+  elseif name == "SIGTTIN" or name == "SIGTTOU" then
+    for _, registration in ipairs(self.registrations) do
+      local count = registration.supervisor.count + (name == "SIGTTIN" and 1 or -1)
+      if count >= 0 and not self.stopping then registration.supervisor:scale(count) end
+    end
+  else
+    log("warn", name .. " is ignored")
+  end
+end
+
+function events.finished()
+  log("info", "stopped")
+end
+
+function on_event(self, kind, pool, ...)
+  local registration = self.by_pool[pool]
+  return events[kind](self, registration or pool, ...)
+end
+
+-- ---- control ------------------------------------------------------------------------------------------------------
+
+local function find(self, name, where)
+  for _, registration in ipairs(self.registrations) do
+    if registration.name == tostring(name) then return registration end
+  end
+  usage.fail(2, "%s: nothing is registered under '%s'", where, tostring(name))
+end
+
+--- Replaces the workers of one registration, or of all, with new ones; see Supervisor.reload.
+-- @tparam[opt] string name
+-- @tparam[opt] function done done(failure or nil), for each registration
+function Master:reload(name, done)
+  if not self.running then usage.fail(1, "reload: the master has not been dispatched") end
+  if self.stopping then return self end
+  for _, registration in ipairs(name and { find(self, name, "reload") } or self.registrations) do
+    registration.supervisor:reload(done)
+  end
+  return self
+end
+
+--- Sets the number of workers of a registration.
+function Master:scale(name, count)
+  local registration = find(self, name, "scale")
+  if not self.running then usage.fail(1, "scale: the master has not been dispatched") end
+  if type(count) ~= "number" or count < 0 or count ~= math.floor(count) then
+    usage.fail(1, "scale: the number of workers must be a whole number, got %s", tostring(count))
+  end
+  if not self.stopping then registration.supervisor:scale(count) end
+  return self
+end
+
+--- Stops: no new connections, requests in execution finish (term_timeout), then the process exits with 0.
+function Master:close()
+  if not self.running then usage.fail(1, "close: the master has not been dispatched") end
+  if self.stopping then return self end
+  self.stopping = true
+  log("info", "stopping")
+  for _, registration in ipairs(self.registrations) do
+    registration.closed = true
+    core.close(registration.pool)
+  end
+  -- What was accepted just now goes to the workers before they are told to finish.
+  core.lend()
+  for _, registration in ipairs(self.registrations) do registration.supervisor:stop() end
+  return self
+end
+
+--- Stops at once: requests in execution are lost; the process exits with 3.
+function Master:stop_now()
+  self.forced = true
+  self:close()
+  log("warn", "stopping at once")
+  for _, registration in ipairs(self.registrations) do registration.supervisor:kill() end
+  return self
+end
+
+-- Hands encoded bytes to the workers of a registration, but for the sender.
+function Master:route(name, bytes, pid, sender)
+  for _, registration in ipairs(self.registrations) do
+    if registration.name == name then
+      for serial, worker in pairs(registration.supervisor.workers) do
+        if serial ~= sender and (not pid or pid == 0 or pid == worker.pid) then
+          local ok, message = core.deliver(serial, bytes)
+          if not ok then log("warn", ("message to worker %d of %s dropped: %s"):format(worker.id, name, message)) end
+        end
+      end
+      return true
+    end
+  end
+  log("warn", ("message dropped: nothing is registered under '%s'"):format(name))
+  return nil, "nothing is registered under '" .. name .. "'", "ENOENT"
+end
+
+--- Sends a message to every worker of a registration.
+-- @tparam string|number name
+-- @param message string, number, boolean or table of these; at most 64 KiB encoded
+-- @treturn boolean|nil nil, message, code
+function Master:broadcast(name, message)
+  if not self.running then usage.fail(1, "broadcast: the master has not been dispatched") end
+  local bytes, why = wire.encode(message, "master", 0)
+  if not bytes then return nil, why, "EINVAL" end
+  return self:route(tostring(name), bytes)
+end
+
+--- What is known of every registration: array of { name, counters, workers }.
+function Master:status()
+  local all = {}
+  for i, registration in ipairs(self.registrations) do
+    all[i] = {
+      name = registration.name,
+      counters = core.counters(registration.pool),
+      workers = core.workers(registration.pool),
+    }
+  end
+  return all
+end
+
+return Master

@@ -1,0 +1,27 @@
+--- Messages between processes: Lua values packed with LuaJIT's string.buffer, with who has sent them.
+-- @module clua.wire
+
+local buffer = require "string.buffer"
+
+local wire = {}
+
+--- @param message string, number, boolean or table of these
+-- @tparam string from name of the sender's registration
+-- @tparam number pid
+-- @treturn string|nil nil, message when the value holds what cannot be sent
+function wire.encode(message, from, pid)
+  local ok, bytes = pcall(buffer.encode, { message = message, from = from, pid = pid })
+  if not ok then return nil, "message cannot be sent: " .. bytes end
+  return bytes
+end
+
+--- @tparam string bytes
+-- @return message, nil, from, pid; or nil, why: the bytes are another process's and may be anything
+function wire.decode(bytes)
+  local ok, packet = pcall(buffer.decode, bytes)
+  if not ok then return nil, packet end
+  if type(packet) ~= "table" then return nil, "not a message" end
+  return packet.message, nil, packet.from, packet.pid
+end
+
+return wire

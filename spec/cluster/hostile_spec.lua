@@ -1,0 +1,59 @@
+-- Workers that write garbage to their master. Each run starts a pool of them, each of which sends another stream.
+
+local client = require "spec.support.client"
+local cluster = require "spec.support.cluster"
+local loop = require "spec.support.loop"
+
+local STREAMS, WORKERS = 500, 25
+
+-- Two pools: one that serves, one that attacks. The seed makes every run the same.
+local function start(seed)
+  return cluster.start { dispatch = ([[
+    local master = require("clua").Master()
+    master:register("127.0.0.1:0", %q, { cnum = 2 })
+    master:register("127.0.0.1:0", %q, { cnum = %d, args = { "%d" } })
+    master:dispatch()
+  ]]):format(cluster.fixture("hello"), cluster.fixture("hostile"), WORKERS, seed) }
+end
+
+local function assert_serves(c)
+  for _ = 1, 4 do
+    local status, reason = client.get(c:address(1), "/")
+    assert(status == 200, ("%s:\n%s"):format(tostring(reason), c:text()))
+  end
+end
+
+describe("the master", function()
+  after_each(cluster.cleanup)
+
+  it("survives " .. STREAMS .. " hostile workers, and the others serve on", function()
+    local attacks = 0
+    for run = 1, STREAMS / WORKERS do
+      local c = start(run * 1000)
+      c:wait_log("worker %d+ of .* ready", nil, 2)
+      local address = c:address(2)
+      local conns = {}
+      -- They attack when they are given a connection, at the latest; some of them never live to see one.
+      for i = 1, WORKERS * 2 do conns[i] = client.open(address) end
+      c:wait(function() return c:count("^attacked$") >= WORKERS end, "the attacks")
+      assert_serves(c)
+      attacks = attacks + c:count("^attacked$")
+      for _, conn in ipairs(conns) do conn:close() end
+      assert_serves(c)
+      assert.is_nil(c.code, c:text())
+      c:stop()
+      cluster.cleanup()
+    end
+    assert.is_true(attacks >= STREAMS)
+  end)
+
+  it("keeps no descriptor that a hostile worker sends", function()
+    local c = start(7)
+    c:wait(function() return c:count("^attacked$") >= 1 end, "an attack")
+    assert_serves(c)
+    loop.wait(function()
+      -- Per worker a channel and little more; thousands would have been sent.
+      return c:fds() < 40 + 4 * WORKERS
+    end, 10, c:explain("the master's descriptors to be few"))
+  end)
+end)

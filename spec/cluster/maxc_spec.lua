@@ -1,0 +1,64 @@
+-- Workers that are replaced after so many requests, or when they have grown too big.
+
+local client = require "spec.support.client"
+local cluster = require "spec.support.cluster"
+local load = require "spec.support.load"
+
+describe("a worker with maxc", function()
+  after_each(cluster.cleanup)
+
+  it("is replaced again and again under load, and no client notices", function()
+    local c = cluster.up { app = "hello", options = { cnum = 2, maxc = 100 } }
+    local clients = load.start(c:address(), { clients = 20, think = 0.02 })
+    c:wait(function() return c:count("exited, pid %d+, status 0") >= 6 end, "six workers to be replaced", 60)
+    clients:stop()
+    assert.equal(0, #clients.incidents, tostring(clients))
+    assert.equal(0, c:count("gave up"))
+    assert.equal(0, c:count("restart of worker"), "a recycled worker was treated as a crashed one")
+    c:wait_workers(2)
+    c:stop()
+  end)
+
+  it("serves about so many requests, not exactly: they must not all go at once", function()
+    local c = cluster.up { app = "hello", options = { cnum = 1, maxc = 50 } }
+    local served = {}
+    while c:count("exited, pid") < 4 do
+      local status, _, body = client.get(c:address(), "/")
+      assert.equal(200, status)
+      served[body] = (served[body] or 0) + 1
+    end
+    local least, most = math.huge, 0
+    for _, entry in ipairs(c:events("exited, pid")) do
+      local count = served[entry.text:match("pid (%d+)")] or 0
+      least, most = math.min(least, count), math.max(most, count)
+    end
+    assert.is_true(least >= 25 and most <= 100, ("%d to %d"):format(least, most))
+  end)
+
+  it("is never two at a time", function()
+    local c = cluster.up { app = "hello", options = { cnum = 4, maxc = 40 } }
+    local clients = load.start(c:address(), { clients = 20, think = 0.01 })
+    c:wait(function() return c:count("exited, pid %d+, status 0") >= 8 end, "eight workers to be replaced", 60)
+    clients:stop()
+    local ready = 0
+    local started = false
+    for _, entry in ipairs(c:events()) do
+      if entry.text:find("^worker %d+ of .* ready, pid") then ready = ready + 1 end
+      if entry.text:find("^worker %d+ of .* exited, pid") then ready = ready - 1 end
+      started = started or ready == 4
+      assert.is_true(not started or (ready >= 4 and ready <= 5), c:text())
+    end
+  end)
+end)
+
+describe("a worker with max_rss", function()
+  after_each(cluster.cleanup)
+
+  it("is replaced when it has grown too big, and no client notices", function()
+    local c = cluster.up { app = "leaks_memory", options = { cnum = 1, max_rss = 64 * 1024 * 1024 } }
+    local clients = load.start(c:address(), { clients = 4, think = 0.02 })
+    c:wait_log("exited, pid %d+, status 0", nil, 2, 60)
+    clients:stop()
+    assert.equal(0, #clients.incidents, tostring(clients))
+  end)
+end)

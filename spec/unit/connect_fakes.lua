@@ -1,0 +1,96 @@
+-- Requests and answers without a server, for the specs of clua.connect.
+
+local loop = require "spec.support.loop"
+
+-- Without the binary (plain busted) there is no host: as much of it as these modules use.
+if not pcall(require, "clua.core.host") then
+  package.preload["clua.core.host"] = function()
+    return {
+      resume = function(co, ...) assert(coroutine.resume(co, ...)) end,
+      log = function(level, text) io.stderr:write(level, ": ", text, "\n") end,
+    }
+  end
+end
+local host = require "clua.core.host"
+
+local fakes = {}
+
+--- Collects what is logged from now on, as a list of { level, text }. Returns the list and a function that ends it.
+function fakes.capture_log()
+  local log, real = {}, host.log
+  host.log = function(level, text) log[#log + 1] = { level = level, text = text } end
+  return log, function() host.log = real end
+end
+
+--- A request. options: method, headers.
+function fakes.request(url, options)
+  options = options or {}
+  return { method = options.method or "GET", url = url, headers = options.headers or {} }
+end
+
+local response = {}
+response.__index = response
+
+--- An answer that records what is done to it: statusCode, headers (names in lower case), body, finished, destroyed.
+-- gone_after: the client goes away after so many writes.
+function fakes.response(gone_after)
+  return setmetatable({ statusCode = 200, headers = {}, pieces = {}, gone_after = gone_after }, response)
+end
+
+function response:setHeader(name, value)
+  assert(not self.headersSent, "header set after the head was sent: " .. name)
+  self.headers[name:lower()] = tostring(value)
+end
+
+function response:getHeader(name)
+  return self.headers[name:lower()]
+end
+
+function response:removeHeader(name)
+  self.headers[name:lower()] = nil
+end
+
+function response:write(bytes)
+  assert(not self.finished, "written after the end")
+  self.headersSent = true
+  if self.gone_after and #self.pieces >= self.gone_after then return nil, "the client has gone", "ECLOSED" end
+  self.pieces[#self.pieces + 1] = bytes
+  return true
+end
+
+function response:finish(bytes)
+  assert(not self.finished, "finished twice")
+  self.headersSent = true
+  self.finished = true
+  self.pieces[#self.pieces + 1] = bytes
+  return true
+end
+
+function response:destroy()
+  self.destroyed = true
+end
+
+function response:body()
+  return table.concat(self.pieces)
+end
+
+--- Runs fn in a coroutine, as clua does with a handler, until it has returned; raises what it raises.
+function fakes.run(fn)
+  local done, ok, failure
+  local co = coroutine.create(function()
+    ok, failure = pcall(fn)
+    done = true
+  end)
+  assert(coroutine.resume(co))
+  loop.wait(function() return done end, 10, "the handler to return")
+  if not ok then error(failure, 0) end
+end
+
+--- Sends a request through a handler and returns the answer.
+function fakes.send(handler, url, options)
+  local req, res = fakes.request(url, options), fakes.response(options and options.gone_after)
+  fakes.run(function() handler(req, res) end)
+  return res, req
+end
+
+return fakes

@@ -1,0 +1,239 @@
+/* WORKER. See http_parser.h. Two tables of callbacks: one for the head, and one for what follows it, where fields are
+ * trailers. llhttp is paused at the end of a head with a body and at the end of every message. */
+#include "http_parser.h"
+
+#include <stdlib.h>
+#include <uv.h>
+
+#include "http_head.h"
+#include "log.h"
+
+static struct http_exchange *exchange_of(llhttp_t *parser) {
+    return parser->data;
+}
+
+static int refuse(struct http_exchange *exchange, unsigned status) {
+    exchange->refusal = status;
+    return HPE_USER;
+}
+
+/* ---- head ----------------------------------------------------------------------------------------------------- */
+
+static int on_target(llhttp_t *parser, const char *at, size_t len) {
+    struct http_exchange *exchange = exchange_of(parser);
+    struct http_head *head = &exchange->head;
+    uint32_t offset = (uint32_t)(at - head->base);
+    if (head->target_len == 0) head->target = offset;
+    head->target_len = offset + (uint32_t)len - head->target;
+    return head->target_len > exchange->config->max_url_bytes ? refuse(exchange, 414) : 0;
+}
+
+static void fields_grow(struct http_head *head) {
+    uint32_t cap = head->cap ? head->cap * 2 : 32;
+    struct http_field *fields = realloc(head->fields, cap * sizeof *fields);
+    if (!fields) {
+        log_write(CLUA_LOG_ERROR, "cannot read a request with %u headers: out of memory", head->count);
+        abort();
+    }
+    head->fields = fields;
+    head->cap = cap;
+}
+
+static int on_name(llhttp_t *parser, const char *at, size_t len) {
+    struct http_exchange *exchange = exchange_of(parser);
+    struct http_head *head = &exchange->head;
+    uint32_t offset = (uint32_t)(at - head->base);
+    if (head->count > 0) {
+        /* A name that was cut by the end of a read goes on where it stopped; the next one is behind a line end. */
+        struct http_field *last = &head->fields[head->count - 1];
+        if (last->name + last->name_len == offset) {
+            last->name_len += (uint32_t)len;
+            return 0;
+        }
+    }
+    if (head->count == exchange->config->max_headers) return refuse(exchange, 431);
+    if (head->count == head->cap) fields_grow(head);
+    head->fields[head->count++] = (struct http_field){.name = offset, .name_len = (uint32_t)len};
+    return 0;
+}
+
+static int on_value(llhttp_t *parser, const char *at, size_t len) {
+    struct http_head *head = &exchange_of(parser)->head;
+    struct http_field *field = &head->fields[head->count - 1];
+    uint32_t offset = (uint32_t)(at - head->base);
+    if (field->value_len == 0) field->value = offset;
+    field->value_len = offset + (uint32_t)len - field->value;
+    return 0;
+}
+
+static int on_head(llhttp_t *parser) {
+    struct http_exchange *exchange = exchange_of(parser);
+    /* RFC 9110 §7.8: Upgrade may be ignored, and is when nobody listens, or when a body would have to be read first. */
+    bool has_body = (parser->flags & F_CHUNKED) || parser->content_length > 0;
+    exchange->upgrade = parser->upgrade && exchange->config->upgrades && !has_body && parser->method != HTTP_CONNECT;
+    parser->upgrade = 0;
+    exchange->keep_alive = llhttp_should_keep_alive(parser);
+    exchange->request = HTTP_REQUEST_BODY;
+    return has_body || (parser->flags & F_TRANSFER_ENCODING) ? HPE_PAUSED : 0;
+}
+
+static int on_complete(llhttp_t *parser) {
+    exchange_of(parser)->request = HTTP_REQUEST_COMPLETE;
+    return HPE_PAUSED;
+}
+
+/* ---- body ----------------------------------------------------------------------------------------------------- */
+
+static int on_body(llhttp_t *parser, const char *at, size_t len) {
+    struct http_exchange *exchange = exchange_of(parser);
+    if (exchange->chunked) {
+        size_t framing = (size_t)(at - exchange->framing);
+        if (!http_bytes_are_strict(exchange->framing, framing, &exchange->before)) return refuse(exchange, 400);
+        exchange->framing = at + len;
+        exchange->before = 0;
+    }
+    exchange->body_bytes += len;
+    if (exchange->body_bytes > exchange->body_limit) return refuse(exchange, 413);
+    if (exchange->span_len == 0 && exchange->body.len == 0) {
+        exchange->span = at;
+        exchange->span_len = len;
+        return 0;
+    }
+    buffer_append(&exchange->body, exchange->span, exchange->span_len);
+    exchange->span_len = 0;
+    buffer_append(&exchange->body, at, len);
+    return 0;
+}
+
+static int on_extension(llhttp_t *parser, const char *at, size_t len) {
+    (void)at;
+    struct http_exchange *exchange = exchange_of(parser);
+    exchange->extension_bytes += len; /* nobody reads them: a limit on what a client may make us parse */
+    return exchange->extension_bytes > exchange->config->max_head_bytes ? refuse(exchange, 400) : 0;
+}
+
+static int trailer_bytes(struct http_exchange *exchange, const char *at, size_t len) {
+    buffer_append(&exchange->trailers, at, len);
+    return exchange->trailers.len > exchange->config->max_head_bytes ? refuse(exchange, 431) : 0;
+}
+
+static int on_trailer_name(llhttp_t *parser, const char *at, size_t len) {
+    return trailer_bytes(exchange_of(parser), at, len);
+}
+
+static int on_trailer_name_complete(llhttp_t *parser) {
+    struct http_exchange *exchange = exchange_of(parser);
+    if (++exchange->trailer_count > exchange->config->max_headers) return refuse(exchange, 431);
+    return trailer_bytes(exchange, "", 1);
+}
+
+static int on_trailer_value(llhttp_t *parser, const char *at, size_t len) {
+    return trailer_bytes(exchange_of(parser), at, len);
+}
+
+static int on_trailer_value_complete(llhttp_t *parser) {
+    struct buffer *trailers = &exchange_of(parser)->trailers;
+    while (trailers->len > 0 && (trailers->data[trailers->len - 1] == ' ' || trailers->data[trailers->len - 1] == '\t'))
+        trailers->len--;
+    return trailer_bytes(exchange_of(parser), "", 1);
+}
+
+static const llhttp_settings_t head_callbacks = {
+    .on_url = on_target,
+    .on_header_field = on_name,
+    .on_header_value = on_value,
+    .on_headers_complete = on_head,
+    .on_message_complete = on_complete,
+};
+
+static const llhttp_settings_t body_callbacks = {
+    .on_body = on_body,
+    .on_header_field = on_trailer_name,
+    .on_header_field_complete = on_trailer_name_complete,
+    .on_header_value = on_trailer_value,
+    .on_header_value_complete = on_trailer_value_complete,
+    .on_chunk_extension_name = on_extension,
+    .on_chunk_extension_value = on_extension,
+    .on_message_complete = on_complete,
+};
+
+/* ---- feeding -------------------------------------------------------------------------------------------------- */
+
+void http_parser_start(struct http_exchange *exchange) {
+    llhttp_init(&exchange->parser, HTTP_REQUEST, &head_callbacks);
+    exchange->parser.data = exchange;
+}
+
+static void fail(struct http_exchange *exchange, unsigned status) {
+    exchange->request = HTTP_REQUEST_FAILED;
+    exchange->failure = status == 413 ? UV_E2BIG : UV_EPROTO;
+    exchange->refusal = status;
+    exchange->keep_alive = false;
+}
+
+static unsigned head_refusal(struct http_exchange *exchange, llhttp_errno_t err) {
+    struct http_head *head = &exchange->head;
+    size_t len = (size_t)(exchange->parser.error_pos - head->base);
+    if (len > head->checked && !http_head_scan(head, len)) return 400;
+    if (exchange->refusal) return exchange->refusal;
+    if (err == HPE_INVALID_METHOD) return http_head_method_refusal(head, len);
+    if (err == HPE_INVALID_VERSION) return http_head_version_refusal(head, len);
+    return err == HPE_PAUSED_H2_UPGRADE ? 505 : 400;
+}
+
+static void trim_values(struct http_head *head) {
+    for (uint32_t i = 0; i < head->count; i++) {
+        struct http_field *field = &head->fields[i];
+        const char *value = head->base + field->value;
+        while (field->value_len > 0 && (value[field->value_len - 1] == ' ' || value[field->value_len - 1] == '\t'))
+            field->value_len--;
+    }
+}
+
+void http_parser_head(struct http_exchange *exchange, size_t avail) {
+    struct http_head *head = &exchange->head;
+    size_t limit = exchange->config->max_head_bytes, upto = avail < limit ? avail : limit;
+    llhttp_errno_t err = llhttp_execute(&exchange->parser, head->base + head->len, upto - head->len);
+    if (err == HPE_OK) {
+        head->len = (uint32_t)upto;
+        if (!http_head_scan(head, upto)) {
+            fail(exchange, 400);
+        } else if (upto == limit) {
+            /* No header yet: it is the request line that is too long. */
+            fail(exchange, head->count == 0 ? 414 : 431);
+        }
+        return;
+    }
+    if (err != HPE_PAUSED) {
+        fail(exchange, head_refusal(exchange, err));
+        return;
+    }
+    head->len = (uint32_t)(exchange->parser.error_pos - head->base);
+    trim_values(head);
+    unsigned refusal = http_head_check(exchange);
+    if (refusal) {
+        fail(exchange, refusal);
+        return;
+    }
+    if (exchange->request == HTTP_REQUEST_COMPLETE) return;
+    exchange->parser.settings = (void *)(uintptr_t)&body_callbacks;
+    llhttp_resume(&exchange->parser);
+}
+
+void http_parser_body(struct http_exchange *exchange, const char *bytes, size_t len, size_t *eaten) {
+    exchange->framing = bytes;
+    llhttp_errno_t err = llhttp_execute(&exchange->parser, bytes, len);
+    size_t upto = err == HPE_OK ? len : (size_t)(exchange->parser.error_pos - bytes);
+    *eaten = upto;
+    bool strict = true;
+    if (exchange->chunked) {
+        size_t from = (size_t)(exchange->framing - bytes);
+        if (from < upto) strict = http_bytes_are_strict(exchange->framing, upto - from, &exchange->before);
+    }
+    exchange->framing = NULL;
+    if (exchange->refusal) {
+        fail(exchange, exchange->refusal);
+    } else if (!strict || (err != HPE_OK && err != HPE_PAUSED)) {
+        fail(exchange, 400);
+    }
+}

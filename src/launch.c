@@ -1,0 +1,75 @@
+/* MASTER. See launch.h. posix_spawn shares the master's memory until exec (vfork(2)), so a master with many connections
+ * starts workers as fast as an empty one. /proc/self/exe is the file that this master runs, even when the path holds a
+ * newer binary by now: master and workers always speak the same protocol. */
+#include "launch.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <uv.h>
+
+#include "channel.h"
+#include "log.h"
+#include "pool.h"
+
+extern char **environ;
+
+/* Up to an eighth less, so that the workers of a pool are not all replaced at the same moment. */
+static uint32_t with_jitter(uint32_t maxc) {
+    if (maxc < 8) return maxc;
+    return maxc - (uint32_t)(random() % (maxc / 8 + 1));
+}
+
+void launch_fill_boot(struct boot *boot, const struct pool *pool, uint32_t worker_id, uint32_t generation) {
+    const struct pool_options *options = &pool->options;
+    boot->worker_id = worker_id;
+    boot->generation = generation;
+    boot->term_timeout_ms = options->term_timeout_ms;
+    boot->linger_ms = options->linger_ms;
+    boot->maxc = with_jitter(options->maxc);
+    boot->max_rss_bytes = options->max_rss_bytes;
+    boot->log_level = (uint32_t)log_level_get();
+    snprintf(boot->name, sizeof boot->name, "%s", options->name);
+    snprintf(boot->script, sizeof boot->script, "%s", options->script);
+    snprintf(boot->user, sizeof boot->user, "%s", options->user ? options->user : "");
+    snprintf(boot->group, sizeof boot->group, "%s", options->group ? options->group : "");
+    boot->argc = options->argc;
+    if (options->args_len > 0) memcpy(boot->args, options->args, options->args_len);
+}
+
+int launch_worker(int channel_fd, int segment_fd, pid_t *pid) {
+    /* Out of the way of the two fixed numbers, so that the second dup2 cannot overwrite the source of another. */
+    int channel = fcntl(channel_fd, F_DUPFD_CLOEXEC, 10), segment = fcntl(segment_fd, F_DUPFD_CLOEXEC, 10);
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+    char program[] = "/proc/self/exe", role[] = "clua", flag[] = "--worker";
+    char *argv[] = {role, flag, NULL};
+    int err;
+    if (channel < 0 || segment < 0) {
+        err = UV_EMFILE;
+        goto no_fds;
+    }
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_adddup2(&actions, channel, CHANNEL_FD);
+    posix_spawn_file_actions_adddup2(&actions, segment, SEGMENT_FD);
+    posix_spawn_file_actions_addclosefrom_np(&actions, SEGMENT_FD + 1); /* what a script opened without CLOEXEC */
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    err = -posix_spawn(pid, program, &actions, &attributes, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+no_fds:
+    if (channel >= 0) close(channel);
+    if (segment >= 0) close(segment);
+    return err;
+}

@@ -1,0 +1,50 @@
+/* MASTER. Listening sockets: TCP and unix, accepting in batches. */
+#ifndef CLUA_LISTENER_H
+#define CLUA_LISTENER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <uv.h>
+
+struct pool;
+
+/* Where to listen. Exactly one of host and path is set. */
+struct listen_spec {
+    const char *host; /* address or name; "" is 0.0.0.0 */
+    uint16_t port;    /* 0: the kernel chooses */
+    const char *path; /* unix socket */
+    int mode;         /* of the unix socket file; -1: as umask says */
+};
+
+struct listener {
+    struct listener *next;
+    struct pool *pool;
+    uv_poll_t poll;
+    uv_timer_t pause;
+    int fd;
+    uint16_t port;      /* the real one; 0 for a unix socket */
+    char name[160];     /* "127.0.0.1:8080", "[::1]:8080", "unix:/run/x.sock" */
+    char *path;         /* unix: unlinked at the end if it is still ours */
+    dev_t dev;
+    ino_t ino;
+    bool paused;
+};
+
+/* Called for each accepted, non-blocking, CLOEXEC descriptor, which it then owns. */
+typedef void (*listener_accepted_fn)(struct listener *listener, int fd);
+
+/* Binds and listens, adds the listener to its pool; accepting starts with listener_start. 0 or UV_E* with a sentence in
+ * `why`: UV_EADDRINUSE, UV_EACCES, ... A stale socket file is replaced, a live one is UV_EADDRINUSE. */
+int listener_open(uv_loop_t *loop, struct pool *pool, const struct listen_spec *spec, struct listener **out, char *why,
+                  size_t why_len);
+int listener_start(struct listener *listener, listener_accepted_fn accepted);
+
+/* Clients of this protocol speak first: let the kernel wait for their bytes (TCP_DEFER_ACCEPT, tcp(7)). */
+void listener_defer(struct listener *listener, bool defer);
+
+/* Accepts what the backlog still holds, closes, unlinks its socket file, frees. */
+void listener_close(struct listener *listener);
+
+#endif

@@ -1,0 +1,317 @@
+/* MASTER. See loan.h. All that is read from the segment is the worker's word and is checked here. */
+#include "loan.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "lobby.h"
+#include "log.h"
+#include "pool.h"
+
+/* In slot->loans: the master took the loan back, its index waits for the worker's COMPLETION_DROP. */
+#define LOAN_TAKEN_MARK ((struct connection *)(uintptr_t)1)
+
+enum {
+    LOANS_UNTAKEN_MAX = CHANNEL_LOANS_MAX, /* loans on their way to one worker */
+    LOANS_FIRST_CAP = 64,
+    RESCUE_PER_CHECK = 512,
+    NO_FDS_PAUSE_MS = 1000,
+    ORPHAN_KEEP_MS = 75000, /* how long an idle connection of a dead worker may stay parked */
+};
+
+static uint64_t now_ms(const struct slot *slot) {
+    return uv_now(slot->channel.loop);
+}
+
+static _Atomic uint32_t *word_of(const struct slot *slot, uint32_t loan) {
+    return &slot->segment->loans[loan];
+}
+
+/* ---- figures -------------------------------------------------------------------------------------------------- */
+
+static uint32_t untaken(const struct slot *slot) {
+    uint32_t taken = atomic_load_explicit(&slot->segment->figures.loans_taken, memory_order_acquire);
+    uint32_t count = slot->sent - taken;
+    return count > slot->outstanding ? slot->outstanding : count; /* a worker that lies gets no more than it has */
+}
+
+bool loan_has_taken_all(const struct slot *slot) {
+    return untaken(slot) == 0;
+}
+
+uint32_t loan_load(const struct slot *slot) {
+    int32_t remain = atomic_load_explicit(&slot->segment->figures.remain, memory_order_relaxed);
+    return (remain > 0 ? (uint32_t)remain : 0) + untaken(slot) + slot->batch_count;
+}
+
+bool loan_can_take(const struct slot *slot, uint64_t now) {
+    return slot->state == SLOT_READY && !slot->stuck && !slot->wants_write && slot->channel_fd >= 0 &&
+           now >= slot->no_fds_until_ms && slot->batch_count < CHANNEL_LOANS_MAX &&
+           untaken(slot) + slot->batch_count < LOANS_UNTAKEN_MAX && slot->outstanding < SEGMENT_LOANS;
+}
+
+void loan_level(struct slot *slot) {
+    uint64_t least = UINT64_MAX;
+    for (struct slot *other = slot->pool->slots; other; other = other->next)
+        if (other != slot && other->state == SLOT_READY && other->handed < least) least = other->handed;
+    slot->handed = least == UINT64_MAX ? 0 : least;
+}
+
+/* ---- indices -------------------------------------------------------------------------------------------------- */
+
+static bool add_indices(struct slot *slot) {
+    uint32_t cap = slot->loans_cap ? slot->loans_cap * 2 : LOANS_FIRST_CAP;
+    if (cap > SEGMENT_LOANS) return false;
+    struct connection **loans = realloc(slot->loans, cap * sizeof(*loans));
+    if (!loans) return false;
+    slot->loans = loans;
+    uint32_t *free_loans = realloc(slot->free_loans, cap * sizeof *free_loans);
+    if (!free_loans) return false;
+    slot->free_loans = free_loans;
+    for (uint32_t i = cap; i-- > slot->loans_cap;) {
+        slot->loans[i] = NULL;
+        slot->free_loans[slot->free_count++] = i;
+    }
+    slot->loans_cap = cap;
+    return true;
+}
+
+static void free_index(struct slot *slot, uint32_t loan) {
+    atomic_store_explicit(word_of(slot, loan), LOAN_FREE, memory_order_release);
+    slot->loans[loan] = NULL;
+    slot->free_loans[slot->free_count++] = loan;
+    slot->outstanding--;
+}
+
+/* The connection is nobody's loan any more; in no list. */
+static void detach(struct connection *connection) {
+    lobby_unwatch(connection);
+    connection->slot = NULL;
+    connection->place = CONNECTION_NEW;
+}
+
+/* ---- lending -------------------------------------------------------------------------------------------------- */
+
+/* Descriptors are short: from here on the worker gets the only one. */
+static bool short_of_descriptors(int fd) {
+    static rlim_t limit;
+    struct rlimit nofile;
+    if (limit == 0) limit = getrlimit(RLIMIT_NOFILE, &nofile) == 0 ? nofile.rlim_cur : 1024;
+    rlim_t reserve = limit / 8 < 64 ? limit / 8 : 64;
+    return (rlim_t)fd >= limit - reserve;
+}
+
+bool loan_add(struct slot *slot, struct connection *connection) {
+    if (slot->free_count == 0 && !add_indices(slot)) return false;
+    uint32_t loan = slot->free_loans[--slot->free_count];
+    struct channel_loan *entry = &slot->batch[slot->batch_count];
+    *entry = (struct channel_loan){.loan = loan, .lent = ++connection->lent, .port = connection->port};
+    if (short_of_descriptors(connection->fd)) entry->flags |= CHANNEL_LOAN_UNOWNED;
+    slot->batch_connections[slot->batch_count++] = connection;
+    slot->loans[loan] = connection;
+    slot->outstanding++;
+    slot->handed++;
+    connection->slot = slot;
+    connection->loan = loan;
+    connection->place = CONNECTION_LENT;
+    atomic_store_explicit(word_of(slot, loan), LOAN_UNTOUCHED, memory_order_release);
+    return true;
+}
+
+/* The batch stays with the master: in front of the others, in its old order. */
+static void unlend_batch(struct slot *slot) {
+    for (uint32_t i = slot->batch_count; i-- > 0;) {
+        struct connection *connection = slot->batch_connections[i];
+        free_index(slot, connection->loan);
+        connection->lent--;
+        detach(connection);
+        lobby_wait(connection, CONNECTION_FIRST);
+    }
+    slot->handed -= slot->batch_count;
+    slot->batch_count = 0;
+}
+
+/* A worker that has the only descriptor: the master can neither lend the connection again nor answer it. */
+static void give_up_descriptors(struct slot *slot) {
+    for (uint32_t i = 0; i < slot->batch_count; i++) {
+        if (!(slot->batch[i].flags & CHANNEL_LOAN_UNOWNED)) continue;
+        close(slot->batch_connections[i]->fd);
+        slot->batch_connections[i]->fd = -1;
+    }
+}
+
+void loan_flush(struct slot *slot) {
+    static struct channel_message message;
+    int fds[CHANNEL_LOANS_MAX];
+    if (slot->batch_count == 0) return;
+    message.head = (struct channel_head){
+        .type = CHANNEL_LOANS,
+        .count = (uint16_t)slot->batch_count,
+        .len = slot->batch_count * (uint32_t)sizeof slot->batch[0],
+    };
+    memcpy(message.u.loans, slot->batch, message.head.len);
+    for (uint32_t i = 0; i < slot->batch_count; i++) fds[i] = slot->batch_connections[i]->fd;
+    int err = slot->channel_fd < 0 ? UV_EPIPE : channel_send(slot->channel_fd, &message, fds, slot->batch_count);
+    if (err < 0) {
+        if (err == UV_EAGAIN) {
+            slot_want_write(slot);
+        } else {
+            /* EPIPE: its death is on the way to us. ETOOMANYREFS and the rest: another worker, or a little later. */
+            slot->no_fds_until_ms = now_ms(slot) + 100;
+            if (err != UV_EPIPE)
+                log_write(CLUA_LOG_WARN, "cannot lend connections to worker %u: %s", slot->worker_id, uv_err_name(err));
+        }
+        unlend_batch(slot);
+        return;
+    }
+    if (untaken(slot) == 0) slot->sent_at_ms = now_ms(slot);
+    slot->sent += slot->batch_count;
+    give_up_descriptors(slot);
+    slot->batch_count = 0;
+}
+
+/* ---- completions ---------------------------------------------------------------------------------------------- */
+
+static void complete(struct slot *slot, const struct completion *entry) {
+    struct connection *connection = slot->loans[entry->loan];
+    free_index(slot, entry->loan);
+    if (connection == LOAN_TAKEN_MARK) return; /* whatever the worker says: it was not its own any more */
+    detach(connection);
+    switch ((enum completion_kind)entry->kind) {
+    case COMPLETION_BACK:
+        if (entry->aux) slot->no_fds_until_ms = now_ms(slot) + NO_FDS_PAUSE_MS;
+        if (connection->fd >= 0) {
+            lobby_wait(connection, CONNECTION_FIRST);
+            return;
+        }
+        break;
+    case COMPLETION_PARK:
+        if (connection->fd >= 0) {
+            lobby_park(connection, entry->aux);
+            return;
+        }
+        break;
+    case COMPLETION_DONE:
+    case COMPLETION_DROP:
+        break;
+    }
+    connection_free(connection); /* the worker has shut it down; a reset (SO_LINGER) happens at this close */
+}
+
+bool loan_collect(struct slot *slot) {
+    struct completion entry;
+    /* A worker may push while we read; one ring's length a turn keeps the master fair to the others. */
+    for (int i = 0; i < SEGMENT_RING_ENTRIES; i++) {
+        int n = segment_pop(slot->segment, &slot->ring_tail, &entry);
+        if (n == 0) return true;
+        if (n < 0 || entry.loan >= slot->loans_cap || !slot->loans[entry.loan] || entry.kind < COMPLETION_DONE ||
+            entry.kind > COMPLETION_DROP) {
+            if (slot->state != SLOT_KILLED && slot->state != SLOT_GONE) {
+                log_write(CLUA_LOG_ERROR, "worker %u of %s, pid %d, wrote nonsense into its ring: killing it",
+                          slot->worker_id, slot->pool->options.name, (int)slot->pid);
+                slot_step(slot, SLOT_EVENT_KILL);
+            }
+            return false;
+        }
+        complete(slot, &entry);
+    }
+    return true;
+}
+
+static void settle_one(struct slot *slot, uint32_t loan) {
+    struct connection *connection = slot->loans[loan];
+    uint32_t state = atomic_load_explicit(word_of(slot, loan), memory_order_acquire);
+    struct pool *pool = slot->pool;
+    free_index(slot, loan);
+    if (connection == LOAN_TAKEN_MARK) return;
+    detach(connection);
+    if (connection->fd < 0) {
+        connection_free(connection);
+        return;
+    }
+    switch (state) {
+    case LOAN_UNTOUCHED:
+    case LOAN_BACK:
+        lobby_wait(connection, CONNECTION_FIRST);
+        break;
+    case LOAN_IDLE:
+    case LOAN_PARKED:
+        lobby_park(connection, ORPHAN_KEEP_MS);
+        break;
+    case LOAN_READING:
+        pool->lost++;
+        lobby_farewell(connection, pool->options.lost, pool->options.lost_len);
+        break;
+    default: /* RESPONDING, HELD, RETURNED without an entry, or a word that is none: nothing can be added */
+        lobby_end(connection);
+    }
+}
+
+void loan_settle(struct slot *slot) {
+    if (slot->batch_count > 0) unlend_batch(slot);
+    loan_collect(slot); /* what it completed before it died is completed */
+    for (uint32_t loan = 0; loan < slot->loans_cap && slot->outstanding > 0; loan++)
+        if (slot->loans[loan]) settle_one(slot, loan);
+}
+
+/* ---- a stuck worker ------------------------------------------------------------------------------------------- */
+
+static void send_recalled(struct slot *slot) {
+    struct channel_message message;
+    if (slot->recalled_count == 0) return;
+    message.head = (struct channel_head){
+        .type = CHANNEL_RECALL,
+        .count = (uint16_t)slot->recalled_count,
+        .len = slot->recalled_count * (uint32_t)sizeof slot->recalled[0],
+    };
+    memcpy(message.u.recalled, slot->recalled, message.head.len);
+    /* Only a courtesy: the worker also finds out when the connection wakes it, or when it first uses it. */
+    slot_send(slot, &message);
+    slot->recalled_count = 0;
+}
+
+static bool take_back(struct slot *slot, struct connection *connection, enum loan_state from) {
+    uint32_t loan = connection->loan;
+    if (!loan_swap(word_of(slot, loan), from, LOAN_TAKEN)) return false;
+    slot->loans[loan] = LOAN_TAKEN_MARK;
+    if (slot->recalled_count == CHANNEL_LOANS_MAX) send_recalled(slot);
+    slot->recalled[slot->recalled_count++] = loan;
+    slot->pool->stolen++;
+    detach(connection);
+    lobby_wait(connection, CONNECTION_FIRST);
+    return true;
+}
+
+void loan_rescue(struct slot *slot) {
+    if (!pool_can_lend(slot->pool, slot)) return;
+    for (int i = 0; i < RESCUE_PER_CHECK && slot->rescue_at < slot->loans_cap; i++) {
+        struct connection *connection = slot->loans[slot->rescue_at++];
+        if (!connection || connection == LOAN_TAKEN_MARK || connection->fd < 0) continue;
+        switch (atomic_load_explicit(word_of(slot, connection->loan), memory_order_relaxed)) {
+        case LOAN_UNTOUCHED:
+            take_back(slot, connection, LOAN_UNTOUCHED);
+            break;
+        case LOAN_IDLE:
+            lobby_watch_lent(connection);
+            break;
+        default:
+            break;
+        }
+    }
+    send_recalled(slot);
+}
+
+void loan_release_watches(struct slot *slot) {
+    for (uint32_t loan = 0; loan < slot->rescue_at; loan++)
+        if (slot->loans[loan] && slot->loans[loan] != LOAN_TAKEN_MARK) lobby_unwatch(slot->loans[loan]);
+    slot->rescue_at = 0;
+}
+
+void loan_readable(struct connection *connection) {
+    struct slot *slot = connection->slot;
+    if (!slot->stuck || !pool_can_lend(slot->pool, slot)) return;
+    take_back(slot, connection, LOAN_IDLE);
+    send_recalled(slot);
+}

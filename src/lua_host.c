@@ -1,0 +1,530 @@
+/* BOTH. The one Lua state of the process, its pooled coroutines and the only door into them; see lua_host.h.
+ *
+ * A task is a coroutine that is used again after its function has returned. All tasks stand as keys in one registry
+ * table (thread -> struct task), which keeps them alive and finds the task of a coroutine that is resumed. */
+#include "lua_host.h"
+
+#include <luajit.h>
+#include <lualib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <luv/luv.h>
+
+#include "borrow.h"
+#include "embedded.h"
+#include "log.h"
+
+enum { TASKS_KEPT = 512 };
+
+struct task {
+    lua_State *co;
+    struct task *next, **back; /* free list or list of the suspended */
+    task_done_fn done;
+    void *data;
+    bool suspended;
+};
+
+static lua_State *main_state;
+static uv_loop_t *main_loop;
+static struct task *free_tasks, *suspended_tasks;
+static unsigned free_count;
+static char *last_error;
+static int last_status;
+static host_uncaught_fn uncaught_handler;
+static char tasks_key; /* its address is the registry key */
+
+lua_State *host_state(void) {
+    return main_state;
+}
+
+uv_loop_t *host_loop(void) {
+    return main_loop;
+}
+
+const char *host_error(void) {
+    return last_error ? last_error : "";
+}
+
+int host_error_status(void) {
+    return last_status;
+}
+
+static void keep_error(const char *text) {
+    char *copy = strdup(text ? text : "(error object is not a string)");
+    if (!copy) return;
+    free(last_error);
+    last_error = copy;
+}
+
+void host_set_uncaught(host_uncaught_fn uncaught) {
+    uncaught_handler = uncaught;
+}
+
+void host_uncaught(const char *error) {
+    if (uncaught_handler) {
+        uncaught_handler(error);
+    } else {
+        log_write(CLUA_LOG_ERROR, "%s", error);
+    }
+}
+
+/* Message handler and text of an error value: strings and what has __tostring, with the traceback of `of`. */
+static void push_traceback(lua_State *L, lua_State *of, int level) {
+    last_status = 0;
+    if (lua_istable(L, -1)) {
+        lua_pushliteral(L, "exit_status");
+        lua_rawget(L, -2);
+        last_status = (int)lua_tointeger(L, -1);
+        lua_pop(L, 1);
+    }
+    if (!lua_tostring(L, -1) && luaL_callmeta(L, -1, "__tostring")) lua_remove(L, -2);
+    const char *message = lua_tostring(L, -1);
+    if (!message) {
+        lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, -1));
+        message = lua_tostring(L, -1);
+    }
+    if (last_status == 0) {
+        luaL_traceback(L, of, message, level);
+    } else {
+        lua_pushvalue(L, -1);
+    }
+}
+
+static int message_handler(lua_State *L) {
+    push_traceback(L, L, 1);
+    return 1;
+}
+
+/* ---- tasks ---------------------------------------------------------------------------------------------------- */
+
+static void list_add(struct task **list, struct task *task) {
+    task->next = *list;
+    task->back = list;
+    if (*list) (*list)->back = &task->next;
+    *list = task;
+}
+
+static void list_remove(struct task *task) {
+    *task->back = task->next;
+    if (task->next) task->next->back = task->back;
+    task->next = NULL;
+    task->back = NULL;
+}
+
+static struct task *task_new(void) {
+    lua_State *L = main_state;
+    struct task *task = calloc(1, sizeof *task);
+    if (!task) {
+        log_write(CLUA_LOG_ERROR, "cannot start a coroutine: out of memory");
+        abort();
+    }
+    lua_pushlightuserdata(L, &tasks_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    task->co = lua_newthread(L);
+    lua_pushlightuserdata(L, task);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+    return task;
+}
+
+static struct task *task_take(void) {
+    struct task *task = free_tasks;
+    if (!task) return task_new();
+    list_remove(task);
+    free_count--;
+    return task;
+}
+
+static void task_forget(struct task *task) {
+    lua_State *L = main_state;
+    lua_pushlightuserdata(L, &tasks_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    lua_pushthread(task->co);
+    lua_xmove(task->co, L, 1);
+    lua_pushnil(L);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+    free(task);
+}
+
+/* Stack of L: unchanged. NULL for a coroutine that is no task. */
+static struct task *task_find(lua_State *L, lua_State *co) {
+    lua_pushlightuserdata(L, &tasks_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    if (co == L) {
+        lua_pushthread(L);
+    } else {
+        lua_pushthread(co);
+        lua_xmove(co, L, 1);
+    }
+    lua_rawget(L, -2);
+    struct task *task = lua_touserdata(L, -1);
+    lua_pop(L, 2);
+    return task;
+}
+
+/* Runs co with nargs values on its stack and turns what comes out into a status; a failure's text goes to
+ * host_error(). */
+static enum task_status run(lua_State *co, int nargs) {
+    int status = lua_resume(co, nargs);
+    if (status == 0) return TASK_FINISHED;
+    if (status == LUA_YIELD) {
+        lua_settop(co, 0);
+        return TASK_SUSPENDED;
+    }
+    luaL_checkstack(main_state, 4, "traceback");
+    lua_xmove(co, main_state, 1);
+    push_traceback(main_state, co, 0);
+    keep_error(lua_tostring(main_state, -1));
+    lua_pop(main_state, 2);
+    return TASK_FAILED;
+}
+
+static void task_recycle(struct task *task) {
+    lua_settop(task->co, 0);
+    if (free_count >= TASKS_KEPT) {
+        task_forget(task);
+        return;
+    }
+    list_add(&free_tasks, task);
+    free_count++;
+}
+
+static enum task_status task_run(int nargs, task_done_fn done, void *data, bool keep_result) {
+    lua_State *L = main_state;
+    struct task *task = task_take();
+    lua_xmove(L, task->co, nargs + 1);
+    enum task_status status = run(task->co, nargs);
+    switch (status) {
+    case TASK_FINISHED:
+        if (keep_result) {
+            lua_settop(task->co, 1);
+            lua_xmove(task->co, L, 1);
+        }
+        task_recycle(task);
+        break;
+    case TASK_SUSPENDED:
+        task->done = done;
+        task->data = data;
+        task->suspended = true;
+        list_add(&suspended_tasks, task);
+        break;
+    case TASK_FAILED:
+        task_forget(task);
+        if (!done) host_uncaught(host_error());
+        break;
+    }
+    return status;
+}
+
+enum task_status host_run(int nargs, task_done_fn done, void *data) {
+    return task_run(nargs, done, data, false);
+}
+
+enum task_status host_run1(int nargs, task_done_fn done, void *data) {
+    return task_run(nargs, done, data, true);
+}
+
+/* A task that had been suspended has come to its end. */
+static void task_end(struct task *task, enum task_status status) {
+    task_done_fn done = task->done;
+    void *data = task->data;
+    list_remove(task);
+    task->suspended = false;
+    task->done = NULL;
+    if (status == TASK_FAILED) {
+        task_forget(task);
+    } else {
+        task_recycle(task);
+    }
+    if (done) {
+        done(data, status, status == TASK_FAILED ? host_error() : NULL);
+    } else if (status == TASK_FAILED) {
+        host_uncaught(host_error());
+    }
+}
+
+enum task_status host_resume(lua_State *from, lua_State *co, int nargs) {
+    struct task *task = task_find(from, co);
+    bool fresh = lua_status(co) == 0 && !task && lua_gettop(co) > 0;
+    if (lua_status(co) != LUA_YIELD && !fresh) {
+        lua_pop(from, nargs);
+        luaL_traceback(main_state, from, "cannot resume a coroutine that is not suspended", 0);
+        keep_error(lua_tostring(main_state, -1));
+        lua_pop(main_state, 1);
+        host_uncaught(host_error());
+        return TASK_FAILED;
+    }
+    luaL_checkstack(co, nargs + 1, "arguments");
+    lua_xmove(from, co, nargs);
+    enum task_status status = run(co, nargs);
+    if (status == TASK_SUSPENDED) return status;
+    if (task && task->suspended) {
+        task_end(task, status);
+    } else if (status == TASK_FAILED) {
+        host_uncaught(host_error());
+    }
+    return status;
+}
+
+void host_disown(task_done_fn done, void *data) {
+    for (struct task *task = suspended_tasks; task; task = task->next) {
+        if (task->done == done && task->data == data) {
+            task->done = NULL;
+            return;
+        }
+    }
+}
+
+/* ---- clua.core.host ------------------------------------------------------------------------------------------- */
+
+static const char *const task_status_names[] = {
+    [TASK_FINISHED] = "finished",
+    [TASK_SUSPENDED] = "suspended",
+    [TASK_FAILED] = "failed",
+};
+
+/* resume(co, ...): "finished", "suspended" or "failed"; an error goes to whoever owns the coroutine. */
+static int host_lua_resume(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTHREAD);
+    lua_State *co = lua_tothread(L, 1);
+    lua_pushstring(L, task_status_names[host_resume(L, co, lua_gettop(L) - 1)]);
+    return 1;
+}
+
+/* spawn(fn, ...): runs fn in a coroutine of its own until it waits or returns; the same three answers. */
+static int host_lua_spawn(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    int count = lua_gettop(L);
+    luaL_checkstack(main_state, count + 1, "arguments");
+    lua_xmove(L, main_state, count);
+    lua_pushstring(L, task_status_names[host_run(count - 1, NULL, NULL)]);
+    return 1;
+}
+
+/* log(level, text) */
+static int host_lua_log(lua_State *L) {
+    enum log_level level;
+    if (log_level_parse(luaL_checkstring(L, 1), &level) < 0)
+        return luaL_argerror(L, 1, "level must be debug, info, warn or error");
+    log_write(level, "%s", luaL_checkstring(L, 2));
+    return 0;
+}
+
+static int host_lua_log_level(lua_State *L) {
+    enum log_level level;
+    if (log_level_parse(luaL_checkstring(L, 1), &level) < 0)
+        return luaL_argerror(L, 1, "level must be debug, info, warn or error");
+    log_set_level(level);
+    return 0;
+}
+
+static int open_host_module(lua_State *L) {
+    static const luaL_Reg functions[] = {
+        {"resume", host_lua_resume},
+        {"spawn", host_lua_spawn},
+        {"log", host_lua_log},
+        {"log_level", host_lua_log_level},
+        {NULL, NULL},
+    };
+    lua_newtable(L);
+    luaL_register(L, NULL, functions);
+    return 1;
+}
+
+/* ---- luv ------------------------------------------------------------------------------------------------------ */
+
+/* luv's callbacks run as tasks too, so that they may wait. The few that return something to C cannot. */
+static int luv_callback(lua_State *L, int nargs, int nresults, int flags) {
+    (void)flags;
+    borrow_busy(uv_now(main_loop));
+    if (nresults == 0 && L == main_state) return host_run(nargs, NULL, NULL) == TASK_FAILED ? -LUA_ERRRUN : 0;
+    int function = lua_gettop(L) - nargs;
+    lua_pushcfunction(L, message_handler);
+    lua_insert(L, function);
+    int status = lua_pcall(L, nargs, nresults, function);
+    lua_remove(L, function);
+    if (status == 0) return nresults == LUA_MULTRET ? lua_gettop(L) - function + 1 : nresults;
+    keep_error(lua_tostring(L, -1));
+    lua_pop(L, 1);
+    host_uncaught(host_error());
+    return -status;
+}
+
+static int open_luv(lua_State *L) {
+    lua_State *M = main_state; /* luv keeps the state that opens it, and must not keep a coroutine */
+    luv_set_loop(M, main_loop);
+    luv_set_callback(M, luv_callback);
+    luaopen_luv(M);
+    if (M != L) lua_xmove(M, L, 1);
+    return 1;
+}
+
+/* ---- state ---------------------------------------------------------------------------------------------------- */
+
+/* A package loader: the chunk of an embedded module, or a text that says there is none. */
+static int embedded_loader(lua_State *L) {
+    const char *name = luaL_checkstring(L, 1);
+    for (size_t i = 0; i < embedded_module_count; i++) {
+        const struct embedded_module *module = &embedded_modules[i];
+        if (strcmp(module->name, name) != 0) continue;
+        if (luaL_loadbuffer(L, (const char *)module->bytecode, module->len, name) != 0) return lua_error(L);
+        return 1;
+    }
+    lua_pushfstring(L, "\n\tno module '%s' in clua itself", name);
+    return 1;
+}
+
+/* Puts embedded_loader second, behind package.preload, so that no file shadows a module of clua. */
+static void add_loader(lua_State *L) {
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "loaders");
+    for (int i = (int)lua_objlen(L, -1); i >= 2; i--) {
+        lua_rawgeti(L, -1, i);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_pushcfunction(L, embedded_loader);
+    lua_rawseti(L, -2, 2);
+    lua_pop(L, 2);
+}
+
+void host_preload(const char *name, lua_CFunction open) {
+    lua_State *L = main_state;
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "preload");
+    lua_pushcfunction(L, open);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 2);
+}
+
+static int panic(lua_State *L) {
+    const char *message = lua_tostring(L, -1);
+    log_write(CLUA_LOG_ERROR, "Lua failed outside of any protected call: %s", message ? message : "unknown");
+    abort();
+}
+
+int host_open(uv_loop_t *loop) {
+    lua_State *L = luaL_newstate();
+    if (!L) return UV_ENOMEM;
+    main_state = L;
+    main_loop = loop;
+    lua_atpanic(L, panic);
+    luaL_openlibs(L);
+    lua_pushlightuserdata(L, &tasks_key);
+    lua_newtable(L);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+    add_loader(L);
+    host_preload("luv", open_luv);
+    host_preload("clua.core.host", open_host_module);
+    return 0;
+}
+
+void host_close(void) {
+    if (!main_state) return;
+    lua_close(main_state);
+    main_state = NULL;
+    while (free_tasks) {
+        struct task *task = free_tasks;
+        list_remove(task);
+        free(task);
+    }
+    free_count = 0;
+    while (suspended_tasks) {
+        struct task *task = suspended_tasks;
+        list_remove(task);
+        free(task);
+    }
+    free(last_error);
+    last_error = NULL;
+}
+
+const char *host_version(void) {
+    return LUAJIT_VERSION;
+}
+
+/* ---- scripts -------------------------------------------------------------------------------------------------- */
+
+/* Length of the directory part, without the slash; 0 when there is none. */
+static size_t directory_len(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? (size_t)(slash - path) : 0;
+}
+
+static void push_directory(lua_State *L, const char *path) {
+    size_t len = directory_len(path);
+    if (len > 0) {
+        lua_pushlstring(L, path, len);
+    } else {
+        lua_pushstring(L, path[0] == '/' ? "/" : ".");
+    }
+}
+
+bool host_load_file(const char *path) {
+    lua_State *L = main_state;
+    if (luaL_loadfile(L, path) != 0) {
+        keep_error(lua_tostring(L, -1));
+        lua_pop(L, 1);
+        return false;
+    }
+    lua_pushstring(L, path);
+    lua_setglobal(L, "__filename");
+    push_directory(L, path);
+    lua_setglobal(L, "__dirname");
+    return true;
+}
+
+bool host_load_string(const char *source, const char *name) {
+    if (luaL_loadbuffer(main_state, source, strlen(source), name) == 0) return true;
+    keep_error(lua_tostring(main_state, -1));
+    lua_pop(main_state, 1);
+    return false;
+}
+
+void host_set_arg(char **argv, int argc, int script) {
+    lua_State *L = main_state;
+    lua_newtable(L);
+    for (int i = 0; i < argc; i++) {
+        lua_pushstring(L, argv[i]);
+        lua_rawseti(L, -2, i - script);
+    }
+    lua_setglobal(L, "arg");
+}
+
+static void prepend(lua_State *L, const char *field, const char *directory, const char *templates) {
+    lua_getfield(L, -1, field);
+    luaL_gsub(L, templates, "@", directory);
+    lua_pushfstring(L, "%s;%s", lua_tostring(L, -1), lua_tostring(L, -2));
+    lua_setfield(L, -4, field);
+    lua_pop(L, 2);
+}
+
+void host_add_path(const char *script) {
+    lua_State *L = main_state;
+    push_directory(L, script);
+    const char *directory = lua_tostring(L, -1);
+    lua_getglobal(L, "package");
+    prepend(L, "path", directory, "@/?.lua;@/?/init.lua");
+    prepend(L, "cpath", directory, "@/?.so");
+    lua_pop(L, 2);
+}
+
+void host_metatable(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta) {
+    if (luaL_newmetatable(L, name)) {
+        lua_pushstring(L, name);
+        lua_setfield(L, -2, "__name");
+        lua_newtable(L);
+        if (methods) luaL_register(L, NULL, methods);
+        lua_setfield(L, -2, "__index");
+        if (meta) luaL_register(L, NULL, meta);
+    }
+    lua_pop(L, 1);
+}
+
+int host_fail(lua_State *L, int uv_error) {
+    lua_pushnil(L);
+    lua_pushstring(L, uv_strerror(uv_error));
+    lua_pushstring(L, uv_err_name(uv_error));
+    return 3;
+}

@@ -1,0 +1,272 @@
+/* WORKER. req: the fields of a request, made into Lua values when they are asked for, and its body. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <lauxlib.h>
+#include <uv.h>
+
+#include "http_connection.h"
+#include "http_response.h"
+#include "lua_host.h"
+#include "lua_http.h"
+
+const char lua_http_request_kind = 'q';
+
+enum field { METHOD, URL, HEADERS, VERSION, RAW_HEADERS, TRAILERS, TARGET, PORT, ADDRESS, REMOTE_PORT };
+
+static const char *const field_names[] = {
+    [METHOD] = "method",
+    [URL] = "url",
+    [HEADERS] = "headers",
+    [VERSION] = "httpVersion",
+    [RAW_HEADERS] = "rawHeaders",
+    [TRAILERS] = "trailers",
+    [TARGET] = "target",
+    [PORT] = "port",
+    [ADDRESS] = "remoteAddress",
+    [REMOTE_PORT] = "remotePort",
+    NULL,
+};
+
+/* ---- head ----------------------------------------------------------------------------------------------------- */
+
+static void push_lower(lua_State *L, const char *name, size_t len) {
+    static char *lower;
+    static size_t cap;
+    if (len > cap) {
+        char *larger = realloc(lower, len);
+        if (!larger) luaL_error(L, "not enough memory");
+        lower = larger;
+        cap = len;
+    }
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)name[i];
+        lower[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+    }
+    lua_pushlstring(L, lower, len);
+}
+
+/* Stack: table, name, value -> table. A second field of the same name is joined (RFC 9110 §5.3; cookie: RFC 6265). */
+static void add_field(lua_State *L, int table) {
+    lua_pushvalue(L, -2);
+    lua_rawget(L, table);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_rawset(L, table);
+        return;
+    }
+    const char *separator = strcmp(lua_tostring(L, -3), "cookie") == 0 ? "; " : ", ";
+    lua_insert(L, -2);
+    lua_pushstring(L, separator);
+    lua_insert(L, -2);
+    lua_concat(L, 3);
+    lua_rawset(L, table);
+}
+
+static void push_headers(lua_State *L, const struct http_head *head) {
+    lua_createtable(L, 0, (int)head->count);
+    int table = lua_gettop(L);
+    for (uint32_t i = 0; i < head->count; i++) {
+        const struct http_field *field = &head->fields[i];
+        push_lower(L, head->base + field->name, field->name_len);
+        lua_pushlstring(L, head->base + field->value, field->value_len);
+        add_field(L, table);
+    }
+    if (head->absolute) { /* RFC 9112 §3.2.2: the target's authority replaces Host */
+        lua_pushlstring(L, head->base + head->host, head->host_len);
+        lua_setfield(L, table, "host");
+    }
+}
+
+static void push_raw_headers(lua_State *L, const struct http_head *head) {
+    lua_createtable(L, (int)head->count * 2, 0);
+    for (uint32_t i = 0; i < head->count; i++) {
+        const struct http_field *field = &head->fields[i];
+        lua_pushlstring(L, head->base + field->name, field->name_len);
+        lua_rawseti(L, -2, (int)i * 2 + 1);
+        lua_pushlstring(L, head->base + field->value, field->value_len);
+        lua_rawseti(L, -2, (int)i * 2 + 2);
+    }
+}
+
+static void push_trailers(lua_State *L, const struct buffer *trailers) {
+    lua_newtable(L);
+    int table = lua_gettop(L);
+    for (size_t at = 0; at < trailers->len;) {
+        const char *name = trailers->data + at;
+        size_t name_len = strlen(name);
+        const char *value = name + name_len + 1;
+        size_t value_len = strlen(value);
+        push_lower(L, name, name_len);
+        lua_pushlstring(L, value, value_len);
+        add_field(L, table);
+        at += name_len + value_len + 2;
+    }
+}
+
+static void push_url(lua_State *L, const struct http_exchange *exchange) {
+    const struct http_head *head = &exchange->head;
+    const char *path = head->base + head->path;
+    if (head->path_len > 0 && *path != '?') {
+        lua_pushlstring(L, path, head->path_len);
+    } else if (head->path_len == 0 && exchange->parser.method == HTTP_OPTIONS) {
+        lua_pushliteral(L, "*"); /* RFC 9112 §3.2.4 */
+    } else {
+        lua_pushliteral(L, "/");
+        lua_pushlstring(L, path, head->path_len);
+        lua_concat(L, 2);
+    }
+}
+
+static bool push_peer(lua_State *L, const struct http_exchange *exchange, bool want_port) {
+    struct sockaddr_storage address;
+    int len = sizeof address;
+    const struct stream *stream = exchange->connection->stream;
+    char text[64] = "";
+    if (stream->uv.handle.type != UV_TCP) return false;
+    if (uv_tcp_getpeername(&stream->uv.tcp, (struct sockaddr *)&address, &len) < 0) return false;
+    if (want_port) {
+        uint16_t port = address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                                      : ((struct sockaddr_in *)&address)->sin_port;
+        lua_pushinteger(L, ntohs(port));
+    } else {
+        uv_ip_name((struct sockaddr *)&address, text, sizeof text);
+        lua_pushstring(L, text);
+    }
+    return true;
+}
+
+static int get(lua_State *L, struct http_box *box, int field) {
+    const struct http_exchange *exchange = box->exchange;
+    const struct http_head *head = &exchange->head;
+    bool once = false;
+    switch ((enum field)field) {
+    case METHOD: lua_pushlstring(L, head->base, head->target - 1); break;
+    case URL: push_url(L, exchange); break;
+    case HEADERS:
+        push_headers(L, head);
+        once = true;
+        break;
+    case VERSION: lua_pushstring(L, http_exchange_is_http10(exchange) ? "1.0" : "1.1"); break;
+    case RAW_HEADERS:
+        push_raw_headers(L, head);
+        once = true;
+        break;
+    case TRAILERS:
+        push_trailers(L, &exchange->trailers);
+        once = exchange->request == HTTP_REQUEST_COMPLETE;
+        break;
+    case TARGET: lua_pushlstring(L, head->base + head->target, head->target_len); break;
+    case PORT: lua_pushinteger(L, exchange->connection->stream->port); break;
+    case ADDRESS:
+        if (!push_peer(L, exchange, false)) lua_pushnil(L);
+        break;
+    case REMOTE_PORT:
+        if (!push_peer(L, exchange, true)) lua_pushnil(L);
+        break;
+    }
+    if (!once) return 1;
+    /* Made once: __newindex takes it as if the script had set it. */
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, -3);
+    lua_http_set_field(L, box);
+    return 1;
+}
+
+/* ---- body ----------------------------------------------------------------------------------------------------- */
+
+static int body_error(lua_State *L, int err) {
+    static const struct {
+        int err;
+        const char *message, *code;
+    } known[] = {
+        {UV_E2BIG, "the request body is larger than allowed", "ETOOBIG"},
+        {UV_EPROTO, "the request body breaks the rules of HTTP", "EPROTO"},
+        {UV_ETIMEDOUT, "the client sends nothing any more", "ETIMEDOUT"},
+    };
+    lua_pushnil(L);
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (known[i].err != err) continue;
+        lua_pushstring(L, known[i].message);
+        lua_pushstring(L, known[i].code);
+        return 3;
+    }
+    lua_pushliteral(L, "the client has closed the connection");
+    lua_pushliteral(L, "ECLOSED");
+    return 3;
+}
+
+int lua_http_push_body(lua_State *L, struct http_exchange *exchange) {
+    const char *bytes = "";
+    size_t len = 0;
+    if (exchange->owner.whole && exchange->request == HTTP_REQUEST_BODY) return 0;
+    int err = http_body_take(exchange, &bytes, &len);
+    if (err == 0) return 0;
+    if (err == 1 || (err == UV_EOF && exchange->owner.whole)) {
+        lua_pushlstring(L, bytes, len);
+        return 1;
+    }
+    if (err == UV_EOF) {
+        lua_pushnil(L);
+        return 1;
+    }
+    return body_error(L, err);
+}
+
+static int take(lua_State *L, bool whole, const char *name) {
+    struct http_box *box = lua_http_check(L, 1, &lua_http_request_kind);
+    struct http_exchange *exchange = box->exchange;
+    if (!exchange) return lua_http_closed(L);
+    if (exchange->owner.reader) return luaL_error(L, "%s: another coroutine reads this body already", name);
+    if (exchange->response == HTTP_RESPONSE_ENDED && exchange->request == HTTP_REQUEST_BODY) return lua_http_closed(L);
+    exchange->owner.whole = whole;
+    if (whole && exchange->request == HTTP_REQUEST_BODY) http_body_collect(exchange);
+    int pushed = lua_http_push_body(L, exchange);
+    if (pushed > 0) return pushed;
+    if (!lua_isyieldable(L)) return luaL_error(L, "%s: waits, so it must be called inside a coroutine", name);
+    return lua_http_wait(L, &exchange->owner.reader, &exchange->owner.reader_ref);
+}
+
+/* req:read(): the next piece of the body; nil at its end; nil, message, code. */
+static int request_read(lua_State *L) {
+    return take(L, false, "read");
+}
+
+/* req:body(): the body, "" if there is none; nil, message, code. */
+static int request_body(lua_State *L) {
+    return take(L, true, "body");
+}
+
+/* req:setMaxBodySize(bytes): for this request alone. */
+static int request_set_max_body_size(lua_State *L) {
+    struct http_box *box = lua_http_check(L, 1, &lua_http_request_kind);
+    double bytes = luaL_checknumber(L, 2);
+    luaL_argcheck(L, bytes >= 0, 2, "a number of bytes is expected");
+    if (!box->exchange) return lua_http_closed(L);
+    box->exchange->body_limit = bytes >= 9e15 ? UINT64_MAX : (uint64_t)bytes;
+    lua_pushvalue(L, 1);
+    return 1;
+}
+
+/* req:destroy(): ends the connection without another byte. */
+static int request_destroy(lua_State *L) {
+    struct http_box *box = lua_http_check(L, 1, &lua_http_request_kind);
+    if (box->exchange) http_connection_abort(box->exchange->connection, UV_ECANCELED);
+    return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"read", request_read},
+    {"body", request_body},
+    {"setMaxBodySize", request_set_max_body_size},
+    {"destroy", request_destroy},
+    {NULL, NULL},
+};
+
+const struct lua_http_class lua_http_request_class = {
+    .name = "clua.http.request",
+    .fields = field_names,
+    .get = get,
+    .methods = methods,
+};

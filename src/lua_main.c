@@ -1,0 +1,187 @@
+/* BOTH. The command line, and the choice of what this process is: a worker that the master started (`--worker`, with
+ * channel and segment inherited), or whoever runs a script; it becomes a master when the script calls dispatch().
+ *
+ * Exit status: 0, 1 uncaught Lua error, 100 usage, 101 bug, 111 system. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <uv.h>
+
+#include "channel.h"
+#include "log.h"
+#include "lua_host.h"
+#include "lua_http.h"
+#include "lua_master.h"
+#include "lua_socket.h"
+#include "lua_worker.h"
+#include "worker.h"
+
+enum { EXIT_UNCAUGHT = 1, EXIT_USAGE = 100, EXIT_SYSTEM = 111 };
+
+static const char usage_text[] = "usage: clua [-e CODE] [-v] [-h] [SCRIPT [ARGS...]]\n"
+                                 "Runs a Lua script on an event loop. A script that calls cluster.Master():dispatch()\n"
+                                 "becomes the master of a cluster.\n"
+                                 "  -e CODE   run CODE before the script\n"
+                                 "  -v        print the version\n"
+                                 "  -h        print this text\n";
+
+static uv_loop_t loop;
+
+static void script_failed(const char *error) {
+    fprintf(stderr, "clua: %s\n", error);
+    exit(host_error_status() ? host_error_status() : EXIT_UNCAUGHT);
+}
+
+static void worker_failed(const char *error) {
+    log_write(CLUA_LOG_ERROR, "uncaught error, exiting: %s", error);
+    exit(EXIT_UNCAUGHT);
+}
+
+/* Each connection costs a descriptor in master and worker: take all that the administrator allows. */
+static void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int open_lua(void) {
+    int err = host_open(&loop);
+    if (err < 0) {
+        fprintf(stderr, "clua: cannot start Lua: %s\n", uv_strerror(err));
+        return err;
+    }
+    host_preload("clua.core.socket", lua_socket_open);
+    host_preload("clua.core.worker", lua_worker_open);
+    host_preload("clua.core.master", lua_master_open);
+    host_preload("clua.core.http", lua_http_open);
+    return 0;
+}
+
+static void main_done(void *data, enum task_status status, const char *error) {
+    (void)data;
+    if (status == TASK_FAILED) host_uncaught(error);
+}
+
+/* Runs the chunk on top of the stack with these arguments, then the loop until nothing is left to wait for. */
+static int run_chunk(char **args, int count) {
+    lua_State *L = host_state();
+    luaL_checkstack(L, count, "too many arguments");
+    for (int i = 0; i < count; i++) lua_pushstring(L, args[i]);
+    if (host_run(count, main_done, NULL) == TASK_FAILED) host_uncaught(host_error());
+    return 0;
+}
+
+static int run_loop(void) {
+    uv_run(&loop, UV_RUN_DEFAULT);
+    return lua_master_exit_status();
+}
+
+/* ---- worker --------------------------------------------------------------------------------------------------- */
+
+static bool inherited_channel(void) {
+    int type = 0;
+    socklen_t len = sizeof type;
+    return getsockopt(CHANNEL_FD, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET;
+}
+
+static int worker_main(void) {
+    if (!inherited_channel()) {
+        fprintf(stderr, "clua: --worker is how a master starts its workers: run `clua dispatch.lua` instead\n");
+        return EXIT_USAGE;
+    }
+    if (worker_open(&loop) < 0 || open_lua() < 0) return EXIT_SYSTEM;
+    host_set_uncaught(worker_failed);
+    const struct boot *boot = worker_boot();
+    char *args[1 + SEGMENT_ARGS_BYTES / 2];
+    char script[sizeof boot->script];
+    static char args_bytes[SEGMENT_ARGS_BYTES];
+    snprintf(script, sizeof script, "%s", boot->script);
+    memcpy(args_bytes, boot->args, sizeof args_bytes);
+    args_bytes[sizeof args_bytes - 1] = '\0';
+    args[0] = script;
+    int count = 1;
+    for (char *at = args_bytes; (uint32_t)count <= boot->argc && count < (int)(sizeof args / sizeof *args); count++) {
+        args[count] = at;
+        at += strlen(at) + 1;
+    }
+    host_set_arg(args, count, 0);
+    host_add_path(script);
+    if (!host_load_file(script)) {
+        log_write(CLUA_LOG_ERROR, "%s", host_error());
+        return EXIT_USAGE;
+    }
+    run_chunk(args + 1, count - 1);
+    return run_loop();
+}
+
+/* ---- any script ----------------------------------------------------------------------------------------------- */
+
+static int usage_error(const char *text) {
+    fprintf(stderr, "clua: %s\n", text);
+    return EXIT_USAGE;
+}
+
+static int script_main(const char *code, char **argv, int argc, int script) {
+    if (open_lua() < 0) return EXIT_SYSTEM;
+    host_set_uncaught(script_failed);
+    host_set_arg(argv, argc, script < argc ? script : 0);
+    if (code) {
+        if (!host_load_string(code, "=(command line)")) return usage_error(host_error());
+        run_chunk(NULL, 0);
+    }
+    if (script < argc) {
+        struct stat st;
+        if (stat(argv[script], &st) == 0 && S_ISDIR(st.st_mode)) {
+            fprintf(stderr, "clua: %s is a directory: name a Lua script\n", argv[script]);
+            return EXIT_USAGE;
+        }
+        host_add_path(argv[script]);
+        if (!host_load_file(argv[script])) return usage_error(host_error());
+        run_chunk(argv + script + 1, argc - script - 1);
+    }
+    return run_loop();
+}
+
+int main(int argc, char **argv) {
+    const char *code = NULL;
+    int option;
+    signal(SIGPIPE, SIG_IGN);
+    int err = uv_loop_init(&loop);
+    if (err < 0) {
+        fprintf(stderr, "clua: cannot start the event loop: %s\n", uv_strerror(err));
+        return EXIT_SYSTEM;
+    }
+    if (argc >= 2 && strcmp(argv[1], "--worker") == 0) return worker_main();
+    raise_descriptor_limit();
+    opterr = 0;
+    while ((option = getopt(argc, argv, "+e:vh")) != -1) {
+        switch (option) {
+        case 'e':
+            code = optarg;
+            break;
+        case 'v':
+            printf("clua %s (%s, libuv %s)\n", CLUA_VERSION, host_version(), uv_version_string());
+            return 0;
+        case 'h':
+            fputs(usage_text, stdout);
+            return 0;
+        default:
+            fprintf(stderr, "clua: %s '-%c': see clua -h\n", optopt == 'e' ? "an argument is missing after" : "unknown option",
+                    optopt);
+            return EXIT_USAGE;
+        }
+    }
+    if (!code && optind >= argc) {
+        fputs(usage_text, stderr);
+        return EXIT_USAGE;
+    }
+    return script_main(code, argv, argc, optind);
+}

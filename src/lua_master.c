@@ -1,0 +1,473 @@
+/* MASTER. The staircase between master.h, slot.h, pool.h and the policy in lua/clua/: primitives go down, events come up
+ * through one Lua function. Pools are named by light userdata, slots by their serial number. */
+#include "lua_master.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "cpus.h"
+#include "listener.h"
+#include "loan.h"
+#include "log.h"
+#include "lua_host.h"
+#include "master.h"
+#include "pidfile.h"
+#include "pool.h"
+#include "privilege.h"
+#include "slot.h"
+
+static int on_event_ref = LUA_NOREF;
+static int exit_status;
+
+int lua_master_exit_status(void) {
+    return exit_status;
+}
+
+/* ---- events up ------------------------------------------------------------------------------------------------ */
+
+static lua_State *begin_event(const char *kind) {
+    lua_State *L = host_state();
+    luaL_checkstack(L, 12, "master event");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, on_event_ref);
+    lua_pushstring(L, kind);
+    return L;
+}
+
+static void push_slot(lua_State *L, const struct slot *slot) {
+    lua_pushlightuserdata(L, slot->pool);
+    lua_pushinteger(L, (lua_Integer)slot->serial);
+}
+
+static void slot_ready(struct slot *slot) {
+    push_slot(begin_event("ready"), slot);
+    host_run(3, NULL, NULL);
+}
+
+/* exit: pool, serial, status or nil, signal or nil, seconds of life, requests, whether it had been ready */
+static void slot_gone(struct slot *slot) {
+    lua_State *L = begin_event("exit");
+    push_slot(L, slot);
+    if (WIFEXITED(slot->wait_status)) {
+        lua_pushinteger(L, WEXITSTATUS(slot->wait_status));
+        lua_pushnil(L);
+    } else {
+        lua_pushnil(L);
+        lua_pushinteger(L, WTERMSIG(slot->wait_status));
+    }
+    lua_pushnumber(L, (double)(uv_now(slot->channel.loop) - slot->started_at_ms) / 1000.0);
+    lua_pushnumber(L, (double)atomic_load_explicit(&slot->segment->figures.scores, memory_order_relaxed));
+    lua_pushboolean(L, slot->ready_at_ms != 0);
+    host_run(8, NULL, NULL);
+}
+
+static void slot_leave(struct slot *slot, uint32_t reason) {
+    static const char *const names[] = {[LEAVE_TERM] = "term", [LEAVE_MAXC] = "maxc", [LEAVE_MAX_RSS] = "max_rss"};
+    if (reason < LEAVE_TERM || reason > LEAVE_MAX_RSS) return;
+    lua_State *L = begin_event("leave");
+    push_slot(L, slot);
+    lua_pushstring(L, names[reason]);
+    host_run(4, NULL, NULL);
+}
+
+static void slot_broadcast(struct slot *slot, uint32_t pid, const char *name, size_t name_len, const char *bytes,
+                           size_t len) {
+    lua_State *L = begin_event("broadcast");
+    push_slot(L, slot);
+    lua_pushnumber(L, pid);
+    lua_pushlstring(L, name, name_len);
+    lua_pushlstring(L, bytes, len);
+    host_run(6, NULL, NULL);
+}
+
+static const struct slot_hooks slot_events = {
+    .on_ready = slot_ready,
+    .on_gone = slot_gone,
+    .on_leave = slot_leave,
+    .on_broadcast = slot_broadcast,
+};
+
+static const struct {
+    int number;
+    const char *name;
+} signal_names[] = {
+    {SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"},   {SIGQUIT, "SIGQUIT"}, {SIGUSR1, "SIGUSR1"},
+    {SIGUSR2, "SIGUSR2"}, {SIGTTIN, "SIGTTIN"}, {SIGTTOU, "SIGTTOU"},
+};
+
+static void master_signal(int signum) {
+    lua_State *L = begin_event("signal");
+    for (size_t i = 0; i < sizeof signal_names / sizeof *signal_names; i++)
+        if (signal_names[i].number == signum) lua_pushstring(L, signal_names[i].name);
+    host_run(2, NULL, NULL);
+}
+
+static void master_finished(void) {
+    begin_event("finished");
+    host_run(1, NULL, NULL);
+    pidfile_close();
+}
+
+static const struct master_hooks master_events = {
+    .on_signal = master_signal,
+    .on_finished = master_finished,
+};
+
+/* ---- a Lua function in place of the balance ------------------------------------------------------------------- */
+
+static char choosers_key; /* registry: table pool -> function(candidates) */
+
+static int choose_in_lua(struct pool *pool, struct slot **slots, int count) {
+    lua_State *L = host_state();
+    luaL_checkstack(L, 8, "balance");
+    lua_pushlightuserdata(L, &choosers_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    lua_pushlightuserdata(L, pool);
+    lua_rawget(L, -2);
+    lua_remove(L, -2);
+    lua_createtable(L, count, 0);
+    for (int i = 0; i < count; i++) {
+        lua_createtable(L, 0, 5);
+        lua_pushinteger(L, (lua_Integer)slots[i]->worker_id);
+        lua_setfield(L, -2, "id");
+        lua_pushinteger(L, slots[i]->pid);
+        lua_setfield(L, -2, "pid");
+        lua_pushinteger(L, (lua_Integer)loan_load(slots[i]));
+        lua_setfield(L, -2, "remain");
+        lua_pushnumber(L, (double)slots[i]->handed);
+        lua_setfield(L, -2, "scores");
+        lua_pushboolean(L, !loan_has_taken_all(slots[i]));
+        lua_setfield(L, -2, "behind");
+        lua_rawseti(L, -2, i + 1);
+    }
+    enum task_status status = host_run1(1, NULL, NULL);
+    if (status != TASK_FINISHED) {
+        if (status == TASK_SUSPENDED) log_write(CLUA_LOG_ERROR, "balance function of %s waits: ignored", pool->options.name);
+        return -1;
+    }
+    int chosen = (int)lua_tointeger(L, -1) - 1;
+    lua_pop(L, 1);
+    return chosen;
+}
+
+static int refuse(lua_State *L, const char *why, int err) {
+    lua_pushnil(L);
+    lua_pushstring(L, why);
+    lua_pushstring(L, uv_err_name(err));
+    return 3;
+}
+
+/* ---- primitives down ------------------------------------------------------------------------------------------ */
+
+static struct pool *check_pool(lua_State *L, int index) {
+    luaL_checktype(L, index, LUA_TLIGHTUSERDATA);
+    return lua_touserdata(L, index);
+}
+
+/* setup(on_event): this process becomes a master */
+static int core_setup(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_settop(L, 1);
+    on_event_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    slot_set_hooks(&slot_events);
+    int err = master_open(host_loop(), &master_events);
+    if (err < 0) return host_fail(L, err);
+    log_role("master");
+    host_set_uncaught(NULL); /* an error in the dispatch script's handlers is logged, the cluster lives on */
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static char *field_string(lua_State *L, const char *name, size_t *len) {
+    size_t length = 0;
+    lua_getfield(L, 1, name);
+    const char *text = lua_tolstring(L, -1, &length);
+    char *copy = text ? malloc(length + 1) : NULL;
+    if (copy) memcpy(copy, text, length + 1);
+    if (len) *len = copy ? length : 0;
+    lua_pop(L, 1);
+    return copy;
+}
+
+static lua_Number field_number(lua_State *L, const char *name) {
+    lua_getfield(L, 1, name);
+    lua_Number value = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+/* Seconds to milliseconds, at least one when the script asked for any. */
+static uint32_t field_ms(lua_State *L, const char *name) {
+    lua_Number seconds = field_number(L, name);
+    if (seconds <= 0) return 0;
+    return seconds < 0.001 ? 1 : seconds > 4000000 ? 4000000000U : (uint32_t)(seconds * 1000);
+}
+
+/* pool(options): a pool; the options were checked and completed by clua.master */
+static int core_pool(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    size_t args_len;
+    struct pool_options options = {
+        .name = field_string(L, "name", NULL),
+        .script = field_string(L, "script", NULL),
+        .user = field_string(L, "user", NULL),
+        .group = field_string(L, "group", NULL),
+        .ready_timeout_ms = field_ms(L, "ready_timeout"),
+        .term_timeout_ms = field_ms(L, "term_timeout"),
+        .hang_timeout_ms = field_ms(L, "hang_timeout"),
+        .steal_after_ms = field_ms(L, "steal_after"),
+        .linger_ms = field_ms(L, "linger"),
+        .queue_timeout_ms = field_ms(L, "queue_timeout"),
+        .queue_max = (uint32_t)field_number(L, "queue_max"),
+        .maxc = (uint32_t)field_number(L, "maxc"),
+        .max_rss_bytes = (uint64_t)field_number(L, "max_rss"),
+        .argc = (uint32_t)field_number(L, "argc"),
+    };
+    options.gone = field_string(L, "gone", &options.gone_len);
+    options.lost = field_string(L, "lost", &options.lost_len);
+    options.args = field_string(L, "args", &args_len);
+    options.args_len = (uint32_t)args_len;
+    if (!options.name || !options.script || !options.gone || !options.lost || args_len > SEGMENT_ARGS_BYTES)
+        return luaL_error(L, "pool: incomplete options");
+    struct pool *pool = pool_new(&options);
+    if (!pool) return luaL_error(L, "out of memory");
+    lua_getfield(L, 1, "balance");
+    if (lua_isfunction(L, -1)) {
+        lua_pushlightuserdata(L, &choosers_key);
+        lua_rawget(L, LUA_REGISTRYINDEX);
+        lua_pushlightuserdata(L, pool);
+        lua_pushvalue(L, -3);
+        lua_rawset(L, -3);
+        pool->choose = choose_in_lua;
+    }
+    lua_pushlightuserdata(L, pool);
+    return 1;
+}
+
+/* listen(pool, host or nil, port, path or nil, mode or nil): name and port, or nil, message, code */
+static int core_listen(lua_State *L) {
+    struct pool *pool = check_pool(L, 1);
+    struct listen_spec spec = {
+        .host = luaL_optstring(L, 2, ""),
+        .port = (uint16_t)luaL_optinteger(L, 3, 0),
+        .path = luaL_optstring(L, 4, NULL),
+        .mode = (int)luaL_optinteger(L, 5, -1),
+    };
+    char why[512];
+    struct listener *listener;
+    int err = listener_open(host_loop(), pool, &spec, &listener, why, sizeof why);
+    if (err < 0) {
+        lua_pushnil(L);
+        lua_pushstring(L, why);
+        lua_pushstring(L, uv_err_name(err));
+        return 3;
+    }
+    lua_pushstring(L, listener->name);
+    lua_pushinteger(L, listener->port);
+    return 2;
+}
+
+static int core_accept(lua_State *L) {
+    int err = master_accept(check_pool(L, 1));
+    if (err < 0) return host_fail(L, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* close(pool): no new connections */
+static int core_close(lua_State *L) {
+    struct pool *pool = check_pool(L, 1);
+    while (pool->listeners) listener_close(pool->listeners);
+    return 0;
+}
+
+/* lend(): lends what waits now, not at the end of the turn */
+static int core_lend(lua_State *L) {
+    (void)L;
+    for (struct pool *pool = pool_first(); pool; pool = pool->next) pool_dispatch(pool);
+    return 0;
+}
+
+/* check_user(user, group): true, or nil, message, code; "" is neither */
+static int core_check_user(lua_State *L) {
+    char why[256];
+    int err = privilege_check(luaL_checkstring(L, 1), luaL_checkstring(L, 2), why, sizeof why);
+    if (err == 0) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    return refuse(L, why, err);
+}
+
+/* start(pool, worker_id): serial and pid, or nil, message, code */
+static int core_start(lua_State *L) {
+    struct pool *pool = check_pool(L, 1);
+    struct slot *slot;
+    int err = slot_start(host_loop(), pool, (uint32_t)luaL_checkinteger(L, 2), &slot);
+    if (err < 0) return host_fail(L, err);
+    lua_pushinteger(L, (lua_Integer)slot->serial);
+    lua_pushinteger(L, slot->pid);
+    return 2;
+}
+
+static int step(lua_State *L, enum slot_event event) {
+    struct slot *slot = slot_of_serial((uint32_t)luaL_checkinteger(L, 1));
+    if (slot) slot_step(slot, event);
+    lua_pushboolean(L, slot != NULL);
+    return 1;
+}
+
+/* retire(serial): finish and exit; false when there is no such slot any more */
+static int core_retire(lua_State *L) {
+    return step(L, SLOT_EVENT_RETIRE);
+}
+
+static int core_kill(lua_State *L) {
+    return step(L, SLOT_EVENT_KILL);
+}
+
+/* deliver(serial, bytes): true, or nil, message, code */
+static int core_deliver(lua_State *L) {
+    static struct channel_message message;
+    size_t len;
+    struct slot *slot = slot_of_serial((uint32_t)luaL_checkinteger(L, 1));
+    const char *bytes = luaL_checklstring(L, 2, &len);
+    if (!slot) return host_fail(L, UV_ESRCH);
+    if (len > sizeof message.u.bytes) return host_fail(L, UV_E2BIG);
+    message.head = (struct channel_head){.type = CHANNEL_DELIVER, .len = (uint32_t)len};
+    memcpy(message.u.bytes, bytes, len);
+    int err = slot_send(slot, &message);
+    if (err < 0) return host_fail(L, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static void set_number(lua_State *L, const char *name, double value) {
+    lua_pushnumber(L, value);
+    lua_setfield(L, -2, name);
+}
+
+/* Values that the worker published; read twice if it wrote meanwhile, then shown as they are. */
+static void push_values(lua_State *L, const struct segment *segment) {
+    struct segment_value values[SEGMENT_VALUES];
+    for (int attempt = 0; attempt < 2; attempt++) {
+        uint32_t version = atomic_load(&segment->values_version);
+        memcpy(values, segment->values, sizeof values);
+        if ((version & 1) == 0 && atomic_load(&segment->values_version) == version) break;
+    }
+    lua_newtable(L);
+    for (int i = 0; i < SEGMENT_VALUES && values[i].key[0]; i++) {
+        lua_pushlstring(L, values[i].key, strnlen(values[i].key, sizeof values[i].key));
+        lua_pushlstring(L, values[i].value, strnlen(values[i].value, sizeof values[i].value));
+        lua_rawset(L, -3);
+    }
+}
+
+/* workers(pool): array of what is known of each worker */
+static int core_workers(lua_State *L) {
+    struct pool *pool = check_pool(L, 1);
+    int i = 0;
+    lua_newtable(L);
+    for (struct slot *slot = pool->slots; slot; slot = slot->next) {
+        const struct figures *figures = &slot->segment->figures;
+        if (slot->state == SLOT_GONE) continue;
+        lua_createtable(L, 0, 14);
+        set_number(L, "id", slot->worker_id);
+        set_number(L, "serial", slot->serial);
+        set_number(L, "pid", slot->pid);
+        set_number(L, "remain", atomic_load_explicit(&figures->remain, memory_order_relaxed));
+        set_number(L, "scores", (double)atomic_load_explicit(&figures->scores, memory_order_relaxed));
+        set_number(L, "loans", slot->outstanding);
+        set_number(L, "handed", (double)slot->handed);
+        set_number(L, "rss", (double)atomic_load_explicit(&figures->rss_bytes, memory_order_relaxed));
+        set_number(L, "lua_heap", (double)atomic_load_explicit(&figures->lua_heap_bytes, memory_order_relaxed));
+        set_number(L, "loop_lag", atomic_load_explicit(&figures->loop_lag_us, memory_order_relaxed) / 1e6);
+        set_number(L, "age", (double)(uv_now(host_loop()) - slot->started_at_ms) / 1000.0);
+        lua_pushboolean(L, slot->stuck);
+        lua_setfield(L, -2, "stuck");
+        lua_pushstring(L, slot_state_name(slot->state));
+        lua_setfield(L, -2, "state");
+        push_values(L, slot->segment);
+        lua_setfield(L, -2, "values");
+        lua_rawseti(L, -2, ++i);
+    }
+    return 1;
+}
+
+/* counters(pool) */
+static int core_counters(lua_State *L) {
+    struct pool *pool = check_pool(L, 1);
+    lua_createtable(L, 0, 8);
+    set_number(L, "accepted", (double)pool->accepted);
+    set_number(L, "turned_away", (double)pool->turned_away);
+    set_number(L, "lost", (double)pool->lost);
+    set_number(L, "stolen", (double)pool->stolen);
+    set_number(L, "waiting", pool->waiting_count);
+    set_number(L, "parked", pool->parked_count);
+    return 1;
+}
+
+/* pidfile(path): true, or nil, message, code */
+static int core_pidfile(lua_State *L) {
+    char why[512];
+    int err = pidfile_open(luaL_checkstring(L, 1), why, sizeof why);
+    if (err == 0) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    return refuse(L, why, err);
+}
+
+static int core_publish_pid(lua_State *L) {
+    int err = pidfile_publish();
+    if (err < 0) return host_fail(L, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* finish(status): the workers are gone; the loop ends when the last client has its answer */
+static int core_finish(lua_State *L) {
+    exit_status = (int)luaL_checkinteger(L, 1);
+    master_finish();
+    return 0;
+}
+
+/* cpus(): how many this process may use */
+static int core_cpus(lua_State *L) {
+    lua_pushinteger(L, cpus_usable());
+    return 1;
+}
+
+/* signal_name(number): "SIGKILL", or "signal 64" */
+static int core_signal_name(lua_State *L) {
+    int number = (int)luaL_checkinteger(L, 1);
+    const char *name = sigabbrev_np(number);
+    if (name) {
+        lua_pushfstring(L, "SIG%s", name);
+    } else {
+        lua_pushfstring(L, "signal %d", number);
+    }
+    return 1;
+}
+
+int lua_master_open(lua_State *L) {
+    static const luaL_Reg functions[] = {
+        {"setup", core_setup},       {"pool", core_pool},
+        {"listen", core_listen},     {"accept", core_accept},
+        {"close", core_close},       {"start", core_start},
+        {"retire", core_retire},     {"kill", core_kill},
+        {"deliver", core_deliver},   {"workers", core_workers},
+        {"counters", core_counters}, {"pidfile", core_pidfile},
+        {"publish_pid", core_publish_pid}, {"finish", core_finish},
+        {"lend", core_lend},         {"check_user", core_check_user},
+        {"cpus", core_cpus},         {"signal_name", core_signal_name},
+        {NULL, NULL},
+    };
+    lua_pushlightuserdata(L, &choosers_key);
+    lua_newtable(L);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+    lua_newtable(L);
+    luaL_register(L, NULL, functions);
+    return 1;
+}

@@ -1,0 +1,13 @@
+/* MASTER. The C module `clua.core.master` behind cluster.Master (lua/clua/master.lua). */
+#ifndef CLUA_LUA_MASTER_H
+#define CLUA_LUA_MASTER_H
+
+#include <lua.h>
+
+/* require "clua.core.master". */
+int lua_master_open(lua_State *L);
+
+/* What the process exits with when its loop has ended. */
+int lua_master_exit_status(void);
+
+#endif

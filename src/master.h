@@ -1,0 +1,23 @@
+/* MASTER. Ties pools, slots, lobby and listeners to the loop: the turn, the checks, the signals, the end. */
+#ifndef CLUA_MASTER_H
+#define CLUA_MASTER_H
+
+#include <uv.h>
+
+struct pool;
+
+struct master_hooks {
+    void (*on_signal)(int signum); /* TERM, INT, QUIT, USR1, USR2, TTIN, TTOU */
+    void (*on_finished)(void);     /* after master_finish(): nothing is left, the loop stops */
+};
+
+/* Takes over signals and starts the turn. 0 or UV_E*. */
+int master_open(uv_loop_t *loop, const struct master_hooks *hooks);
+
+/* Starts accepting on the listeners of a pool. */
+int master_accept(struct pool *pool);
+
+/* The workers are gone: answers and closes what is left in the lobby, then on_finished. */
+void master_finish(void);
+
+#endif

@@ -1,0 +1,91 @@
+/* MASTER. See pool.h: the list of pools, and the way of a waiting connection to the worker that fits best. */
+#include "pool.h"
+
+#include <stdlib.h>
+
+#include "balance.h"
+#include "listener.h"
+#include "loan.h"
+#include "lobby.h"
+#include "log.h"
+#include "slot.h"
+
+enum { CANDIDATES_MAX = 1024 };
+
+static struct pool *pools;
+
+struct pool *pool_first(void) {
+    return pools;
+}
+
+struct pool *pool_new(const struct pool_options *options) {
+    struct pool *pool = calloc(1, sizeof *pool);
+    if (!pool) return NULL;
+    pool->options = *options;
+    link_init(&pool->waiting);
+    link_init(&pool->parked);
+    link_init(&pool->farewell);
+    struct pool **at = &pools; /* in the order of registration */
+    while (*at) at = &(*at)->next;
+    *at = pool;
+    return pool;
+}
+
+static struct slot *choose(struct pool *pool, uint64_t now) {
+    struct slot *slots[CANDIDATES_MAX];
+    struct candidate candidates[CANDIDATES_MAX];
+    int count = 0;
+    for (struct slot *slot = pool->slots; slot && count < CANDIDATES_MAX; slot = slot->next) {
+        if (!loan_can_take(slot, now)) continue;
+        slots[count] = slot;
+        candidates[count++] = (struct candidate){
+            .behind = !loan_has_taken_all(slot),
+            .load = loan_load(slot),
+            .handed = slot->handed,
+        };
+    }
+    int best = pool->choose && count > 0 ? pool->choose(pool, slots, count) : -1;
+    if (best < 0 || best >= count) best = balance_choose(candidates, (size_t)count);
+    return best < 0 ? NULL : slots[best];
+}
+
+bool pool_can_lend(const struct pool *pool, const struct slot *except) {
+    for (struct slot *slot = pool->slots; slot; slot = slot->next)
+        if (slot != except && loan_can_take(slot, uv_now(slot->channel.loop))) return true;
+    return false;
+}
+
+/* Those that could not be lent in this turn stand at the ends of the list: new ones last, returned ones first. */
+static void stay(struct pool *pool) {
+    for (struct link *at = pool->waiting.prev; at != &pool->waiting && !wheel_is_set(&connection_of(at)->deadline);
+         at = at->prev)
+        lobby_stay(connection_of(at));
+    for (struct link *at = pool->waiting.next; at != &pool->waiting && !wheel_is_set(&connection_of(at)->deadline);
+         at = at->next)
+        lobby_stay(connection_of(at));
+}
+
+void pool_dispatch(struct pool *pool) {
+    if (link_alone(&pool->waiting)) return;
+    while (!link_alone(&pool->waiting)) {
+        struct slot *slot = pool->slots ? choose(pool, uv_now(pool->slots->channel.loop)) : NULL;
+        if (!slot) break;
+        struct connection *connection = connection_of(pool->waiting.next);
+        lobby_leave(connection);
+        connection_unlink(connection);
+        if (!loan_add(slot, connection)) {
+            lobby_wait(connection, CONNECTION_FIRST);
+            break;
+        }
+        if (slot->batch_count == CHANNEL_LOANS_MAX) loan_flush(slot);
+    }
+    for (struct slot *slot = pool->slots; slot; slot = slot->next) loan_flush(slot);
+    stay(pool);
+}
+
+void pool_clients_speak_first(struct pool *pool) {
+    if (pool->clients_speak_first) return;
+    pool->clients_speak_first = true;
+    for (struct listener *listener = pool->listeners; listener; listener = listener->next)
+        listener_defer(listener, true);
+}

@@ -1,0 +1,54 @@
+/* MASTER. A pool: what one registration is made of: its listeners, its slots, the connections that wait for them. */
+#ifndef CLUA_POOL_H
+#define CLUA_POOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "connection.h"
+
+struct slot;
+struct listener;
+
+/* Registration options as the master needs them. Strings are owned by the pool. */
+struct pool_options {
+    char *name, *script, *user, *group;
+    char *args; /* argc strings, each ended by NUL */
+    uint32_t args_len, argc;
+    char *gone, *lost; /* raw bytes that the master sends for a full lobby, for a request whose worker died */
+    size_t gone_len, lost_len;
+    uint32_t ready_timeout_ms, term_timeout_ms, hang_timeout_ms, steal_after_ms, linger_ms, queue_timeout_ms;
+    uint32_t queue_max;
+    uint32_t maxc;
+    uint64_t max_rss_bytes;
+};
+
+struct pool {
+    struct pool *next;
+    struct pool_options options;
+    struct listener *listeners; /* list through listener.next */
+    struct slot *slots;         /* list through slot.next */
+    struct link waiting, parked, farewell;
+    uint32_t waiting_count, parked_count, farewell_count;
+    uint32_t generation; /* starts of workers so far */
+    bool clients_speak_first;
+    bool closing; /* accepts no more */
+    /* The Lua choice of a worker, if the dispatch script gave one: index into candidates or -1. */
+    int (*choose)(struct pool *pool, struct slot **candidates, int count);
+    uint64_t accepted, turned_away, lost, stolen; /* counters for status */
+};
+
+struct pool *pool_new(const struct pool_options *options); /* takes the strings; NULL: out of memory */
+struct pool *pool_first(void);
+
+/* Lends what waits, as far as workers can take it. */
+void pool_dispatch(struct pool *pool);
+
+/* A worker says that its clients speak first: listeners wait for bytes before they accept. */
+void pool_clients_speak_first(struct pool *pool);
+
+/* True when a worker other than `except` could take a connection right now. */
+bool pool_can_lend(const struct pool *pool, const struct slot *except);
+
+#endif

@@ -1,0 +1,402 @@
+/* MASTER. See slot.h. Owns the channel, the segment and the record of each worker process.
+ *
+ *               READY              RETIRE|LEAVE            HANGUP
+ *   STARTING ----------> READY ------------------> DRAINING ------> EXITING
+ *      |  EXPIRE|KILL      | KILL                    | EXPIRE|KILL     | EXPIRE|KILL
+ *      +-------------------+---------> KILLED <------+-----------------+        any --EXIT--> GONE */
+#include "slot.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "loan.h"
+#include "log.h"
+#include "pool.h"
+#include "launch.h"
+
+enum { EXIT_GRACE_MS = 2000, KILL_GRACE_MS = 10000, TERM_GRACE_MS = 1000, PACKETS_PER_TURN = 16 };
+
+static const struct slot_hooks *hooks;
+static uint32_t last_serial;
+
+const char *slot_state_name(enum slot_state state) {
+    static const char *const names[] = {
+#define X(name, text) [SLOT_##name] = text,
+        SLOT_STATES(X)
+#undef X
+    };
+    return names[state];
+}
+
+/* ---- the step function ---------------------------------------------------------------------------------------- */
+
+static struct slot_verdict stay(enum slot_state state, enum slot_deadline deadline, unsigned actions) {
+    return (struct slot_verdict){.state = state, .deadline = deadline, .actions = actions};
+}
+
+static const struct slot_verdict killed = {.state = SLOT_KILLED, .deadline = SLOT_KILL_DEADLINE, .actions = SLOT_DO_KILL};
+static const struct slot_verdict gone = {.state = SLOT_GONE, .actions = SLOT_DO_CLOSE};
+
+static struct slot_verdict with(struct slot_verdict verdict, unsigned actions) {
+    verdict.actions |= actions;
+    return verdict;
+}
+
+static struct slot_verdict decide_starting(enum slot_event event) {
+    switch (event) {
+    case SLOT_EVENT_READY:
+        return stay(SLOT_READY, SLOT_NO_DEADLINE, SLOT_DO_TELL_READY);
+    case SLOT_EVENT_EXPIRE:
+        return with(killed, SLOT_DO_WARN_READY);
+    case SLOT_EVENT_LEAVE: /* only a ready worker says so: it has broken the protocol */
+    case SLOT_EVENT_RETIRE: /* it has nothing to finish */
+    case SLOT_EVENT_KILL:
+        return killed;
+    case SLOT_EVENT_HANGUP:
+        return stay(SLOT_EXITING, SLOT_EXIT_DEADLINE, SLOT_DO_NOTHING);
+    case SLOT_EVENT_EXIT:
+        return gone;
+    case SLOT_EVENT_COUNT:
+        break;
+    }
+    return stay(SLOT_STARTING, SLOT_NO_DEADLINE, SLOT_DO_BUG);
+}
+
+static struct slot_verdict decide_ready(enum slot_event event) {
+    switch (event) {
+    case SLOT_EVENT_READY: /* a script may call ready() again with another function */
+        return stay(SLOT_READY, SLOT_NO_DEADLINE, SLOT_DO_NOTHING);
+    case SLOT_EVENT_LEAVE:
+        return stay(SLOT_DRAINING, SLOT_TERM_DEADLINE, SLOT_DO_NOTHING);
+    case SLOT_EVENT_RETIRE:
+        return stay(SLOT_DRAINING, SLOT_TERM_DEADLINE, SLOT_DO_SEND_DRAIN);
+    case SLOT_EVENT_KILL:
+        return killed;
+    case SLOT_EVENT_HANGUP:
+        return stay(SLOT_EXITING, SLOT_EXIT_DEADLINE, SLOT_DO_NOTHING);
+    case SLOT_EVENT_EXIT:
+        return gone;
+    case SLOT_EVENT_EXPIRE:
+    case SLOT_EVENT_COUNT:
+        break;
+    }
+    return stay(SLOT_READY, SLOT_NO_DEADLINE, SLOT_DO_BUG);
+}
+
+static struct slot_verdict decide_draining(enum slot_event event) {
+    switch (event) {
+    case SLOT_EVENT_READY:
+    case SLOT_EVENT_LEAVE:
+    case SLOT_EVENT_RETIRE:
+        return stay(SLOT_DRAINING, SLOT_TERM_DEADLINE, SLOT_DO_NOTHING);
+    case SLOT_EVENT_EXPIRE:
+        return with(killed, SLOT_DO_WARN_DRAIN);
+    case SLOT_EVENT_KILL:
+        return killed;
+    case SLOT_EVENT_HANGUP:
+        return stay(SLOT_EXITING, SLOT_EXIT_DEADLINE, SLOT_DO_NOTHING);
+    case SLOT_EVENT_EXIT:
+        return gone;
+    case SLOT_EVENT_COUNT:
+        break;
+    }
+    return stay(SLOT_DRAINING, SLOT_TERM_DEADLINE, SLOT_DO_BUG);
+}
+
+/* EXITING and KILLED: nothing but the end of the process counts. */
+static struct slot_verdict decide_ending(enum slot_state state, enum slot_event event) {
+    enum slot_deadline deadline = state == SLOT_KILLED ? SLOT_KILL_DEADLINE : SLOT_EXIT_DEADLINE;
+    switch (event) {
+    case SLOT_EVENT_EXIT:
+        return gone;
+    case SLOT_EVENT_KILL:
+        return killed;
+    case SLOT_EVENT_EXPIRE:
+        return state == SLOT_KILLED ? with(killed, SLOT_DO_WARN_ALIVE) : killed;
+    case SLOT_EVENT_READY:
+    case SLOT_EVENT_LEAVE:
+    case SLOT_EVENT_RETIRE:
+    case SLOT_EVENT_HANGUP:
+        return stay(state, deadline, SLOT_DO_NOTHING);
+    case SLOT_EVENT_COUNT:
+        break;
+    }
+    return stay(state, deadline, SLOT_DO_BUG);
+}
+
+struct slot_verdict slot_decide(enum slot_state state, enum slot_event event) {
+    switch (state) {
+    case SLOT_STARTING:
+        return decide_starting(event);
+    case SLOT_READY:
+        return decide_ready(event);
+    case SLOT_DRAINING:
+        return decide_draining(event);
+    case SLOT_EXITING:
+    case SLOT_KILLED:
+        return decide_ending(state, event);
+    case SLOT_GONE: /* a reaped process has no more events; its slot is swept in this turn */
+    case SLOT_STATE_COUNT:
+        break;
+    }
+    return stay(SLOT_GONE, SLOT_NO_DEADLINE, SLOT_DO_BUG);
+}
+
+/* ---- carrying out --------------------------------------------------------------------------------------------- */
+
+static uint64_t now_ms(const struct slot *slot) {
+    return uv_now(slot->channel.loop);
+}
+
+static void set_deadline(struct slot *slot, enum slot_deadline deadline, bool moved) {
+    if (!moved && slot->deadline_ms) return; /* staying in a state does not prolong it */
+    uint64_t after = 0;
+    switch (deadline) {
+    case SLOT_NO_DEADLINE:
+        slot->deadline_ms = 0;
+        return;
+    case SLOT_READY_DEADLINE:
+        after = slot->pool->options.ready_timeout_ms;
+        break;
+    case SLOT_TERM_DEADLINE:
+        after = (uint64_t)slot->term_timeout_ms + TERM_GRACE_MS;
+        break;
+    case SLOT_EXIT_DEADLINE:
+        after = EXIT_GRACE_MS;
+        break;
+    case SLOT_KILL_DEADLINE:
+        after = KILL_GRACE_MS;
+        break;
+    }
+    slot->deadline_ms = now_ms(slot) + after;
+}
+
+static void warn(const struct slot *slot, const char *text) {
+    log_write(CLUA_LOG_WARN, "worker %u of %s, pid %d, %s", slot->worker_id, slot->pool->options.name, (int)slot->pid,
+              text);
+}
+
+static void close_channel(struct slot *slot) {
+    if (slot->channel_fd < 0) return;
+    uv_poll_stop(&slot->channel);
+    close(slot->channel_fd);
+    slot->channel_fd = -1;
+}
+
+void slot_step(struct slot *slot, enum slot_event event) {
+    enum slot_state before = slot->state;
+    struct slot_verdict verdict = slot_decide(before, event);
+    if (verdict.actions & SLOT_DO_BUG) {
+        log_write(CLUA_LOG_ERROR, "bug: slot of worker %u is %s and cannot take event %d", slot->worker_id,
+                  slot_state_name(before), (int)event);
+        return;
+    }
+    slot->state = verdict.state;
+    set_deadline(slot, verdict.deadline, verdict.state != before || event == SLOT_EVENT_EXPIRE);
+    if (verdict.actions & SLOT_DO_WARN_READY) warn(slot, "did not become ready in time: killing it");
+    if (verdict.actions & SLOT_DO_WARN_DRAIN) warn(slot, "did not finish in time: killing it");
+    if (verdict.actions & SLOT_DO_WARN_ALIVE) warn(slot, "is still there after SIGKILL");
+    if (verdict.actions & SLOT_DO_KILL) kill(slot->pid, SIGKILL);
+    if (verdict.actions & SLOT_DO_SEND_DRAIN) {
+        slot->drain_unsent = true;
+        slot_want_write(slot);
+    }
+    if (verdict.actions & SLOT_DO_TELL_READY) {
+        slot->ready_at_ms = now_ms(slot);
+        loan_level(slot);
+        hooks->on_ready(slot);
+    }
+    if (verdict.actions & SLOT_DO_CLOSE) {
+        loan_settle(slot);
+        close_channel(slot);
+        hooks->on_gone(slot);
+    }
+}
+
+/* ---- packets of the worker ------------------------------------------------------------------------------------ */
+
+static void protocol_broken(struct slot *slot, const char *what) {
+    log_write(CLUA_LOG_ERROR, "worker %u of %s, pid %d, broke the protocol (%s): killing it", slot->worker_id,
+              slot->pool->options.name, (int)slot->pid, what);
+    slot_step(slot, SLOT_EVENT_KILL);
+}
+
+static void handle_packet(struct slot *slot, const struct channel_message *message) {
+    enum { TERM_TIMEOUT_MAX_MS = 3600 * 1000 };
+    switch ((enum channel_type)message->head.type) {
+    case CHANNEL_READY:
+        if (message->u.ready.term_timeout_ms <= TERM_TIMEOUT_MAX_MS)
+            slot->term_timeout_ms = message->u.ready.term_timeout_ms;
+        slot_step(slot, SLOT_EVENT_READY);
+        break;
+    case CHANNEL_DOORBELL: /* the turn that this wakes reads every ring */
+        break;
+    case CHANNEL_FIRST:
+        pool_clients_speak_first(slot->pool);
+        break;
+    case CHANNEL_LEAVE:
+        if (message->u.leave.reason == LEAVE_TERM) slot_step(slot, SLOT_EVENT_LEAVE);
+        hooks->on_leave(slot, message->u.leave.reason);
+        break;
+    case CHANNEL_BROADCAST: {
+        size_t name_len = message->u.broadcast.name_len;
+        hooks->on_broadcast(slot, message->u.broadcast.pid, message->u.broadcast.bytes, name_len,
+                            message->u.broadcast.bytes + name_len, message->head.len - 8 - name_len);
+        break;
+    }
+    case CHANNEL_LOANS:
+    case CHANNEL_RECALL:
+    case CHANNEL_DRAIN:
+    case CHANNEL_DELIVER:
+    case CHANNEL_SETTINGS:
+        protocol_broken(slot, "packet for the other side");
+        break;
+    }
+}
+
+static void channel_event(uv_poll_t *handle, int status, int events);
+
+static void watch_channel(struct slot *slot) {
+    int events = UV_READABLE | (slot->wants_write ? UV_WRITABLE : 0);
+    uv_poll_start(&slot->channel, events, channel_event);
+}
+
+void slot_want_write(struct slot *slot) {
+    if (slot->wants_write || slot->channel_fd < 0) return;
+    slot->wants_write = true;
+    watch_channel(slot);
+}
+
+static void flush_control(struct slot *slot) {
+    static const struct channel_message drain = {.head = {.type = CHANNEL_DRAIN}};
+    slot->wants_write = false;
+    watch_channel(slot);
+    if (slot->drain_unsent && slot->batch_count == 0) {
+        int err = slot_send(slot, &drain);
+        if (err == UV_EAGAIN) {
+            slot_want_write(slot);
+            return;
+        }
+        slot->drain_unsent = false;
+    }
+}
+
+static void channel_event(uv_poll_t *handle, int status, int events) {
+    static struct channel_message message;
+    struct slot *slot = (struct slot *)((char *)handle - offsetof(struct slot, channel));
+    if (events & UV_WRITABLE) flush_control(slot);
+    for (int i = 0; i < PACKETS_PER_TURN && slot->channel_fd >= 0; i++) {
+        int fds[CHANNEL_LOANS_MAX];
+        size_t fd_count = 0;
+        int n = status < 0 ? UV_EOF : channel_receive(slot->channel_fd, &message, fds, &fd_count);
+        if (n == 0) return;
+        if (n == UV_EPROTO || fd_count > 0) {
+            for (size_t k = 0; k < fd_count; k++) close(fds[k]);
+            protocol_broken(slot, "malformed packet");
+            close_channel(slot);
+            return;
+        }
+        if (n < 0) { /* the end, or an error that is no better */
+            close_channel(slot);
+            slot_step(slot, SLOT_EVENT_HANGUP);
+            return;
+        }
+        handle_packet(slot, &message);
+    }
+}
+
+int slot_send(struct slot *slot, const struct channel_message *message) {
+    if (slot->channel_fd < 0) return UV_EPIPE;
+    return channel_send(slot->channel_fd, message, NULL, 0);
+}
+
+/* ---- start and end -------------------------------------------------------------------------------------------- */
+
+void slot_set_hooks(const struct slot_hooks *given) {
+    hooks = given;
+}
+
+static void channel_closed(uv_handle_t *handle) {
+    struct slot *slot = (struct slot *)((char *)handle - offsetof(struct slot, channel));
+    free(slot->loans);
+    free(slot->free_loans);
+    free(slot);
+}
+
+int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct slot **out) {
+    int worker_fd = -1, segment_fd = -1, err;
+    struct slot *slot = calloc(1, sizeof *slot);
+    if (!slot) return UV_ENOMEM;
+    slot->pool = pool;
+    slot->worker_id = worker_id;
+    slot->term_timeout_ms = pool->options.term_timeout_ms;
+    err = channel_pair(&slot->channel_fd, &worker_fd);
+    if (err < 0) goto no_channel;
+    err = segment_create(&slot->segment, &segment_fd);
+    if (err < 0) goto no_segment;
+    err = uv_poll_init(loop, &slot->channel, slot->channel_fd);
+    if (err < 0) goto no_poll;
+    launch_fill_boot(&slot->segment->boot, pool, worker_id, ++pool->generation);
+    err = launch_worker(worker_fd, segment_fd, &slot->pid);
+    if (err < 0) goto no_process;
+    close(worker_fd);
+    close(segment_fd);
+    slot->serial = ++last_serial;
+    slot->state = SLOT_STARTING;
+    slot->started_at_ms = uv_now(loop);
+    slot->deadline_ms = slot->started_at_ms + pool->options.ready_timeout_ms;
+    slot->next = pool->slots;
+    pool->slots = slot;
+    watch_channel(slot);
+    *out = slot;
+    return 0;
+
+no_process:
+    close(slot->channel_fd);
+    close(worker_fd);
+    close(segment_fd);
+    segment_unmap(slot->segment);
+    uv_close((uv_handle_t *)&slot->channel, channel_closed);
+    return err;
+no_poll:
+    segment_unmap(slot->segment);
+    close(segment_fd);
+no_segment:
+    close(slot->channel_fd);
+    close(worker_fd);
+no_channel:
+    free(slot);
+    return err;
+}
+
+void slot_sweep(struct pool *pool) {
+    struct slot **at = &pool->slots;
+    while (*at) {
+        struct slot *slot = *at;
+        if (slot->state != SLOT_GONE) {
+            at = &slot->next;
+            continue;
+        }
+        *at = slot->next;
+        segment_unmap(slot->segment);
+        slot->segment = NULL;
+        uv_close((uv_handle_t *)&slot->channel, channel_closed);
+    }
+}
+
+struct slot *slot_of_pid(pid_t pid) {
+    for (struct pool *pool = pool_first(); pool; pool = pool->next)
+        for (struct slot *slot = pool->slots; slot; slot = slot->next)
+            if (slot->pid == pid && slot->state != SLOT_GONE) return slot;
+    return NULL;
+}
+
+struct slot *slot_of_serial(uint32_t serial) {
+    for (struct pool *pool = pool_first(); pool; pool = pool->next)
+        for (struct slot *slot = pool->slots; slot; slot = slot->next)
+            if (slot->serial == serial && slot->state != SLOT_GONE) return slot;
+    return NULL;
+}

@@ -1,0 +1,143 @@
+/* MASTER. A slot: the master's record of one worker process, from fork to reaping.
+ *
+ * The life of a slot is one function, slot_step(state, event). It alone writes `state`, sets the deadline, and tells
+ * the policy (Lua) what has happened; how to start, drain and kill a process is done by the functions it calls. */
+#ifndef CLUA_SLOT_H
+#define CLUA_SLOT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "channel.h"
+#include "connection.h"
+#include "segment.h"
+
+struct pool;
+
+#define SLOT_STATES(X)                                                                                                 \
+    X(STARTING, "starting") /* forked; its script has not called ready() yet */                                        \
+    X(READY, "ready")       /* can be lent connections */                                                              \
+    X(DRAINING, "draining") /* told to finish (or does so by itself); gets no more connections */                      \
+    X(EXITING, "exiting")   /* its channel has ended: exit is a matter of moments */                                   \
+    X(KILLED, "killed")     /* SIGKILL was sent */                                                                     \
+    X(GONE, "gone")         /* reaped; the slot is freed at the end of this turn */
+
+#define SLOT_EVENTS(X)                                                                                                 \
+    X(READY, "ready")     /* message of the worker */                                                                  \
+    X(LEAVE, "leave")     /* the worker drains by itself (SIGTERM) */                                                  \
+    X(RETIRE, "retire")   /* the policy wants it to finish */                                                          \
+    X(KILL, "kill")       /* the policy wants it gone at once, or it has broken the protocol */                        \
+    X(EXPIRE, "expire")   /* the deadline of the state has passed */                                                   \
+    X(HANGUP, "hangup")   /* the channel has ended */                                                                  \
+    X(EXIT, "exit")       /* reaped */
+
+enum slot_state {
+#define X(name, text) SLOT_##name,
+    SLOT_STATES(X)
+#undef X
+        SLOT_STATE_COUNT
+};
+
+enum slot_event {
+#define X(name, text) SLOT_EVENT_##name,
+    SLOT_EVENTS(X)
+#undef X
+        SLOT_EVENT_COUNT
+};
+
+const char *slot_state_name(enum slot_state state);
+
+/* What a step has to do besides changing the state: the step function decides, slot.c carries out. */
+enum slot_action {
+    SLOT_DO_NOTHING = 0,
+    SLOT_DO_TELL_READY = 1 << 0,  /* tell the policy */
+    SLOT_DO_SEND_DRAIN = 1 << 1,  /* CHANNEL_DRAIN */
+    SLOT_DO_KILL = 1 << 2,        /* SIGKILL */
+    SLOT_DO_CLOSE = 1 << 3,       /* settle its loans, close channel and segment, tell the policy */
+    SLOT_DO_WARN_READY = 1 << 4,  /* log: did not become ready in time */
+    SLOT_DO_WARN_DRAIN = 1 << 5,  /* log: did not finish in time */
+    SLOT_DO_WARN_ALIVE = 1 << 6,  /* log: still there after SIGKILL */
+    SLOT_DO_BUG = 1 << 7,         /* an impossible pair of state and event */
+};
+
+/* Which deadline the new state has. */
+enum slot_deadline { SLOT_NO_DEADLINE, SLOT_READY_DEADLINE, SLOT_TERM_DEADLINE, SLOT_EXIT_DEADLINE, SLOT_KILL_DEADLINE };
+
+struct slot_verdict {
+    enum slot_state state;
+    enum slot_deadline deadline;
+    unsigned actions; /* enum slot_action */
+};
+
+/* The step function, pure. */
+struct slot_verdict slot_decide(enum slot_state state, enum slot_event event);
+
+struct slot {
+    struct slot *next; /* the pool's list */
+    struct pool *pool;
+    uint32_t worker_id;
+    uint32_t serial; /* names this slot to the policy; never used again */
+    pid_t pid;
+    enum slot_state state;
+    uint64_t deadline_ms; /* 0: none */
+    uint64_t started_at_ms, ready_at_ms;
+    uint32_t term_timeout_ms;
+    int wait_status; /* of waitpid, in GONE */
+
+    struct segment *segment;
+    uint32_t ring_tail;
+    int channel_fd;
+    uv_poll_t channel;
+    bool drain_unsent, wants_write, hung;
+
+    struct connection **loans; /* by loan index: the connection, NULL, or LOAN_TAKEN_MARK */
+    uint32_t *free_loans;
+    uint32_t loans_cap, free_count, outstanding;
+    struct channel_loan batch[CHANNEL_LOANS_MAX]; /* to be sent at the end of this turn */
+    struct connection *batch_connections[CHANNEL_LOANS_MAX];
+    uint32_t batch_count;
+    uint32_t sent;           /* loans ever sent; the segment says how many were taken */
+    uint64_t sent_at_ms;     /* of the oldest that may be untaken */
+    uint64_t handed;         /* loans ever handed, levelled between the workers of a pool */
+    uint64_t no_fds_until_ms;
+    uint32_t recalled[CHANNEL_LOANS_MAX];
+    uint32_t recalled_count;
+
+    bool stuck;         /* its loop does not come back; see loan_rescue */
+    uint32_t rescue_at; /* next loan index that the rescue looks at */
+    uint32_t last_tick;
+    uint32_t still_checks; /* checks in a row that saw the same tick */
+};
+
+/* Tells the policy. serial names the slot. */
+struct slot_hooks {
+    void (*on_ready)(struct slot *slot);
+    void (*on_gone)(struct slot *slot);
+    void (*on_leave)(struct slot *slot, uint32_t reason);
+    void (*on_broadcast)(struct slot *slot, uint32_t pid, const char *name, size_t name_len, const char *bytes,
+                         size_t len);
+};
+void slot_set_hooks(const struct slot_hooks *hooks);
+
+/* Forks and execs a worker for this position. 0 with *out, or UV_E*: nothing is left behind then. */
+int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct slot **out);
+
+/* Feeds an event. */
+void slot_step(struct slot *slot, enum slot_event event);
+
+/* The slot of a process or of a serial, or NULL. */
+struct slot *slot_of_pid(pid_t pid);
+struct slot *slot_of_serial(uint32_t serial);
+
+/* Sends a control packet. 0 or UV_E* (UV_EAGAIN: the channel is full). */
+int slot_send(struct slot *slot, const struct channel_message *message);
+
+/* The channel became full: wait until it can be written, then `drain_unsent` and loans go on. */
+void slot_want_write(struct slot *slot);
+
+/* Frees what is GONE. Called once a turn, when nothing holds a slot. */
+void slot_sweep(struct pool *pool);
+
+#endif

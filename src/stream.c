@@ -1,0 +1,307 @@
+/* WORKER. Byte streams over libuv that keep the word of their loan true; see stream.h.
+ *
+ * The race with the master, which may take back an UNTOUCHED or IDLE loan of a worker that it believes stuck:
+ *
+ *     worker: swap(IDLE -> READING), then read(2)        master: swap(IDLE -> TAKEN), then lend to another worker
+ *
+ * Only one of the two swaps succeeds. libuv asks for a buffer before it reads, so the swap is made in the alloc
+ * callback; a lost one answers with no buffer, and libuv then reads nothing (UV_ENOBUFS).
+ *
+ * Handles carry no pointer in `data` (luv would take it for its own, see uv.walk): the stream is found by its offset. */
+#include "stream.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "borrow.h"
+
+struct queued_write {
+    uv_write_t request;
+    struct stream *stream;
+    size_t len;
+    char bytes[];
+};
+
+static char shared_buffer[64 * 1024];
+static const struct stream_hooks no_hooks;
+static struct stream *all_streams;
+static size_t all_count;
+
+static struct stream *stream_of(uv_handle_t *handle) {
+    return (struct stream *)((char *)handle - offsetof(struct stream, uv));
+}
+
+static int stream_fd(const struct stream *stream) {
+    uv_os_fd_t fd = -1;
+    return uv_fileno(&stream->uv.handle, &fd) == 0 ? fd : -1;
+}
+
+static bool can_be_taken(uint32_t state) {
+    return state == LOAN_UNTOUCHED || state == LOAN_IDLE;
+}
+
+static void handle_closed(uv_handle_t *handle) {
+    struct stream *stream = stream_of(handle);
+    if (stream->hooks->on_closed) stream->hooks->on_closed(stream);
+    *stream->back = stream->next;
+    if (stream->next) stream->next->back = stream->back;
+    all_count--;
+    free(stream);
+}
+
+int stream_open(uv_loop_t *loop, int fd, const struct stream_hooks *hooks, void *owner, struct stream **out) {
+    int domain = 0, err;
+    socklen_t len = sizeof domain;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0) return -errno;
+    struct stream *stream = calloc(1, sizeof *stream);
+    if (!stream) return UV_ENOMEM;
+    err = domain == AF_UNIX ? uv_pipe_init(loop, &stream->uv.pipe, 0) : uv_tcp_init(loop, &stream->uv.tcp);
+    if (err < 0) {
+        free(stream);
+        return err;
+    }
+    stream->owner = owner;
+    stream->loan = STREAM_NO_LOAN;
+    stream->claim = LOAN_HELD;
+    stream->next = all_streams;
+    stream->back = &all_streams;
+    if (all_streams) all_streams->back = &stream->next;
+    all_streams = stream;
+    all_count++;
+    err = domain == AF_UNIX ? uv_pipe_open(&stream->uv.pipe, fd) : uv_tcp_open(&stream->uv.tcp, fd);
+    if (err < 0) {
+        stream->hooks = &no_hooks;
+        stream->closing = true;
+        uv_close(&stream->uv.handle, handle_closed);
+        return err;
+    }
+    stream->hooks = hooks ? hooks : &no_hooks;
+    *out = stream;
+    return 0;
+}
+
+void stream_own(struct stream *stream, const struct stream_hooks *hooks, void *owner) {
+    stream->hooks = hooks ? hooks : &no_hooks;
+    stream->owner = owner;
+}
+
+enum loan_state stream_state(const struct stream *stream) {
+    if (stream->loan == STREAM_NO_LOAN) return LOAN_HELD;
+    return (enum loan_state)atomic_load_explicit(borrow_word(stream->loan), memory_order_relaxed);
+}
+
+bool stream_publish(struct stream *stream, enum loan_state state) {
+    if (stream->loan == STREAM_NO_LOAN) return true;
+    if (stream->closing) return false;
+    _Atomic uint32_t *word = borrow_word(stream->loan);
+    uint32_t now = atomic_load_explicit(word, memory_order_relaxed);
+    if (now == (uint32_t)state) return true;
+    if (now == LOAN_TAKEN) return false;
+    if (can_be_taken(now)) return loan_swap(word, (enum loan_state)now, state);
+    atomic_store_explicit(word, (uint32_t)state, memory_order_release);
+    return true;
+}
+
+/* Ends the loan and closes the handle. The descriptor is closed inside uv_close, so the entry goes into the ring after
+ * it: a master that lends the connection again never finds our epoll registration still there. */
+static void finish(struct stream *stream, enum completion_kind kind, uint32_t aux, bool urgent) {
+    if (stream->closing) return;
+    stream->closing = true;
+    uv_close(&stream->uv.handle, handle_closed);
+    if (stream->loan != STREAM_NO_LOAN) borrow_complete(stream->loan, kind, aux, urgent);
+}
+
+static bool taken(const struct stream *stream) {
+    return stream->loan != STREAM_NO_LOAN && stream_state(stream) == LOAN_TAKEN;
+}
+
+static void alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+    (void)suggested;
+    struct stream *stream = stream_of(handle);
+    borrow_busy(uv_now(handle->loop));
+    *buf = uv_buf_init(NULL, 0);
+    if (stream->loan != STREAM_NO_LOAN) {
+        uint32_t state = stream_state(stream);
+        if (state == LOAN_TAKEN || (can_be_taken(state) && !stream_publish(stream, (enum loan_state)stream->claim)))
+            return;
+        stream->woken_from = can_be_taken(state) ? (uint8_t)state : 0;
+    }
+    if (stream->hooks->on_alloc) {
+        stream->hooks->on_alloc(stream, buf);
+    } else {
+        *buf = uv_buf_init(shared_buffer, sizeof shared_buffer);
+    }
+}
+
+static void received(uv_stream_t *handle, ssize_t nread, const uv_buf_t *buf) {
+    struct stream *stream = stream_of((uv_handle_t *)handle);
+    if (stream->closing) return;
+    if (nread > 0) {
+        if (stream->hooks->on_data) stream->hooks->on_data(stream, buf->base, (size_t)nread);
+        return;
+    }
+    if (nread == 0) { /* EAGAIN: nothing was read, so the loan is what it was */
+        if (stream->woken_from) stream_publish(stream, (enum loan_state)stream->woken_from);
+        return;
+    }
+    if (nread == UV_ENOBUFS && taken(stream)) {
+        finish(stream, COMPLETION_DROP, 0, true);
+        return;
+    }
+    stream_read_stop(stream);
+    stream->ended = true;
+    if (nread == UV_EOF) {
+        if (stream->hooks->on_end) stream->hooks->on_end(stream);
+    } else if (stream->hooks->on_error) {
+        stream->hooks->on_error(stream, (int)nread);
+    }
+}
+
+int stream_read_start(struct stream *stream) {
+    if (stream->reading) return 0;
+    if (stream->closing || stream->ended) return UV_EOF;
+    int err = uv_read_start(&stream->uv.stream, alloc, received);
+    stream->reading = err == 0;
+    return err;
+}
+
+void stream_read_stop(struct stream *stream) {
+    if (!stream->reading) return;
+    uv_read_stop(&stream->uv.stream);
+    stream->reading = false;
+}
+
+static void shut_down_now(struct stream *stream) {
+    shutdown(stream_fd(stream), SHUT_WR);
+    stream->shut = true;
+}
+
+static void written(uv_write_t *request, int status) {
+    struct queued_write *queued = (struct queued_write *)request;
+    struct stream *stream = queued->stream;
+    stream->queued_bytes -= queued->len;
+    free(queued);
+    if (stream->closing) return;
+    if (status < 0) {
+        if (stream->hooks->on_error) stream->hooks->on_error(stream, status);
+        return;
+    }
+    if (stream->queued_bytes > 0) return;
+    if (stream->shut_after_write && !stream->shut) shut_down_now(stream);
+    if (stream->hooks->on_drain) stream->hooks->on_drain(stream);
+}
+
+static int queue_write(struct stream *stream, const char *bytes, size_t len) {
+    struct queued_write *queued = malloc(sizeof *queued + len);
+    if (!queued) return UV_ENOMEM;
+    queued->stream = stream;
+    queued->len = len;
+    memcpy(queued->bytes, bytes, len);
+    uv_buf_t buf = uv_buf_init(queued->bytes, (unsigned)len);
+    int err = uv_write(&queued->request, &stream->uv.stream, &buf, 1, written);
+    if (err < 0) {
+        free(queued);
+        return err;
+    }
+    stream->queued_bytes += len;
+    return 0;
+}
+
+int stream_write(struct stream *stream, const char *bytes, size_t len) {
+    if (stream->closing || stream->shut || stream->shut_after_write) return UV_EPIPE;
+    if (stream->loan != STREAM_NO_LOAN && can_be_taken(stream_state(stream))) {
+        enum loan_state state = stream->claim == LOAN_HELD ? LOAN_HELD : LOAN_RESPONDING;
+        if (!stream_publish(stream, state)) return UV_ECANCELED;
+    } else if (taken(stream)) {
+        return UV_ECANCELED;
+    }
+    if (stream->queued_bytes == 0) {
+        uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)len);
+        int n = uv_try_write(&stream->uv.stream, &buf, 1);
+        if (n < 0 && n != UV_EAGAIN) return n;
+        if (n > 0) {
+            bytes += n;
+            len -= (size_t)n;
+        }
+    }
+    return len > 0 ? queue_write(stream, bytes, len) : 0;
+}
+
+int stream_shutdown(struct stream *stream) {
+    if (stream->closing) return UV_EPIPE;
+    if (taken(stream)) return UV_ECANCELED;
+    if (can_be_taken(stream_state(stream)) && !stream_publish(stream, (enum loan_state)stream->claim))
+        return UV_ECANCELED;
+    stream->shut_after_write = true;
+    if (stream->queued_bytes == 0 && !stream->shut) shut_down_now(stream);
+    return 0;
+}
+
+/* Wins the loan for good before the connection is ended; false when it is another worker's by now. */
+static bool win(struct stream *stream) {
+    if (stream->loan == STREAM_NO_LOAN) return true;
+    return !taken(stream) && stream_publish(stream, (enum loan_state)stream->claim);
+}
+
+void stream_close(struct stream *stream) {
+    if (stream->closing) return;
+    if (!win(stream)) {
+        finish(stream, COMPLETION_DROP, 0, true);
+        return;
+    }
+    if (stream->loan != STREAM_NO_LOAN) shutdown(stream_fd(stream), SHUT_RDWR);
+    finish(stream, COMPLETION_DONE, 0, false);
+}
+
+void stream_reset(struct stream *stream) {
+    if (stream->closing) return;
+    if (!win(stream)) {
+        finish(stream, COMPLETION_DROP, 0, true);
+        return;
+    }
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(stream_fd(stream), SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    finish(stream, COMPLETION_DONE, 0, true); /* the RST goes out when the master closes the last descriptor */
+}
+
+bool stream_park(struct stream *stream, uint32_t keep_ms) {
+    if (stream->closing || stream->loan == STREAM_NO_LOAN || stream->unowned || stream->queued_bytes > 0) return false;
+    if (stream->shut || stream->shut_after_write || stream->ended) return false;
+    uint32_t state = stream_state(stream);
+    if (state == LOAN_TAKEN) {
+        finish(stream, COMPLETION_DROP, 0, true);
+        return true;
+    }
+    if (!can_be_taken(state)) return false;
+    stream_read_stop(stream);
+    /* An untouched connection may belong to a protocol whose server speaks first: it must not wait for bytes. */
+    bool back = state == LOAN_UNTOUCHED;
+    if (!loan_swap(borrow_word(stream->loan), (enum loan_state)state, back ? LOAN_BACK : LOAN_PARKED)) {
+        finish(stream, COMPLETION_DROP, 0, true);
+        return true;
+    }
+    finish(stream, back ? COMPLETION_BACK : COMPLETION_PARK, back ? 0 : keep_ms, true);
+    return true;
+}
+
+void stream_drop_taken(struct stream *stream) {
+    if (!stream->closing && taken(stream)) finish(stream, COMPLETION_DROP, 0, true);
+}
+
+void stream_each(void (*visit)(struct stream *stream, void *data), void *data) {
+    struct stream *next;
+    for (struct stream *stream = all_streams; stream; stream = next) {
+        next = stream->next; /* closing unlinks on a later turn of the loop, so next stays valid */
+        if (!stream->closing) visit(stream, data);
+    }
+}
+
+size_t stream_count(void) {
+    return all_count;
+}
+
+uint64_t stream_now_ms(const struct stream *stream) {
+    return uv_now(stream->uv.handle.loop);
+}
