@@ -11,7 +11,7 @@
 enum {
     CHANNEL_FD = 3, /* in the worker: inherited at fixed numbers */
     SEGMENT_FD = 4,
-    CHANNEL_LOANS_MAX = 64,  /* loans in one packet; SCM_MAX_FD is 253 */
+    CHANNEL_LOANS_MAX = 64,    /* loans in one packet; SCM_MAX_FD is 253 */
     CHANNEL_BYTES_MAX = 65536, /* payload of one packet */
 };
 
@@ -23,10 +23,10 @@ enum channel_type {
     CHANNEL_DELIVER,   /* bytes[len]: a message of another process */
     CHANNEL_SETTINGS,  /* settings */
     /* worker -> master */
-    CHANNEL_READY,    /* ready */
-    CHANNEL_DOORBELL, /* look into the segment */
-    CHANNEL_FIRST,    /* clients of this protocol speak first */
-    CHANNEL_LEAVE,    /* leave: replace me; for SIGTERM the worker is draining already */
+    CHANNEL_READY,     /* ready */
+    CHANNEL_DOORBELL,  /* look into the segment */
+    CHANNEL_FIRST,     /* clients of this protocol speak first */
+    CHANNEL_LEAVE,     /* leave: replace me; for SIGTERM the worker is draining already */
     CHANNEL_BROADCAST, /* broadcast */
 };
 

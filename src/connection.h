@@ -52,7 +52,8 @@ struct connection {
     int fd;        /* -1: the worker has the only descriptor */
     uint16_t port;
     uint8_t place;
-    bool polled; /* registered in the lobby's epoll */
+    bool polled;  /* registered in the lobby's epoll */
+    bool unowned; /* LENT only: the worker has, or is to have, the only descriptor */
 };
 
 /* A new connection that owns fd, or NULL (out of memory; the caller keeps fd). */

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "http_file.h"
 #include "http_loop.h"
 #include "http_parser.h"
 #include "http_response.h"
@@ -65,7 +66,8 @@ static void input_keep(struct http_connection *connection) {
 /* What of the exchange points into the read buffer moves to memory of its own. */
 static void exchange_keep(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
-    if (!exchange || connection->state == HTTP_STATE_HEAD) return; /* its bytes are input still; step_head() finds them again */
+    if (!exchange || connection->state == HTTP_STATE_HEAD)
+        return; /* its bytes are input still; step_head() finds them again */
     if (exchange->head.base != exchange->head_copy.data) {
         exchange->head_copy.len = 0;
         buffer_append(&exchange->head_copy, exchange->head.base, exchange->head.len);
@@ -107,7 +109,7 @@ static void write_now(struct http_connection *connection, const char *bytes, siz
     }
 }
 
-static void flush(struct http_connection *connection) {
+void http_connection_flush(struct http_connection *connection) {
     struct buffer *out = connection->out;
     if (!out) return;
     connection->out = NULL;
@@ -124,7 +126,7 @@ void http_connection_send(struct http_connection *connection, const char *bytes,
         http_connection_sent(connection, fits);
     }
     if (fits == len) return;
-    flush(connection);
+    http_connection_flush(connection);
     write_now(connection, bytes + fits, len - fits);
 }
 
@@ -246,9 +248,13 @@ static bool step_head(struct http_connection *connection) {
         if (!connection->ended) return false;
         refuse(connection, 400);
         return true;
-    case HTTP_REQUEST_FAILED: refuse(connection, exchange->refusal); return true;
+    case HTTP_REQUEST_FAILED:
+        refuse(connection, exchange->refusal);
+        return true;
     case HTTP_REQUEST_BODY:
-    case HTTP_REQUEST_COMPLETE: input_consume(connection, exchange->head.len); return handle_request(connection);
+    case HTTP_REQUEST_COMPLETE:
+        input_consume(connection, exchange->head.len);
+        return handle_request(connection);
     }
     return false;
 }
@@ -332,7 +338,7 @@ static bool step_skipping(struct http_connection *connection) {
 
 static bool step_flushing(struct http_connection *connection) {
     input_consume(connection, connection->in_len);
-    flush(connection);
+    http_connection_flush(connection);
     if (connection->error) return true;
     if (connection->stream->queued_bytes > 0) return false;
     if (!connection->unread || connection->ended || stream_shutdown(connection->stream) < 0) {
@@ -345,24 +351,34 @@ static bool step_flushing(struct http_connection *connection) {
 }
 
 static bool step(struct http_connection *connection) {
+    if (connection->exchange && connection->exchange->file_left > 0 && connection->stream->queued_bytes == 0 &&
+        !connection->error)
+        http_file_pump(connection);
     if (connection->error && connection->state != HTTP_STATE_CLOSED) {
         abandon(connection);
         return false;
     }
     switch (connection->state) {
-    case HTTP_STATE_IDLE: return step_idle(connection);
-    case HTTP_STATE_HEAD: return step_head(connection);
-    case HTTP_STATE_BODY: return step_body(connection);
-    case HTTP_STATE_WAITING: return step_waiting(connection);
-    case HTTP_STATE_SKIPPING: return step_skipping(connection);
-    case HTTP_STATE_FLUSHING: return step_flushing(connection);
+    case HTTP_STATE_IDLE:
+        return step_idle(connection);
+    case HTTP_STATE_HEAD:
+        return step_head(connection);
+    case HTTP_STATE_BODY:
+        return step_body(connection);
+    case HTTP_STATE_WAITING:
+        return step_waiting(connection);
+    case HTTP_STATE_SKIPPING:
+        return step_skipping(connection);
+    case HTTP_STATE_FLUSHING:
+        return step_flushing(connection);
     case HTTP_STATE_LINGERING:
         input_consume(connection, connection->in_len);
         if (!connection->ended) return false;
         enter(connection, HTTP_STATE_CLOSED);
         stream_close(connection->stream);
         return false;
-    case HTTP_STATE_CLOSED: return false;
+    case HTTP_STATE_CLOSED:
+        return false;
     }
     return false;
 }
@@ -386,14 +402,22 @@ static void publish(struct http_connection *connection) {
 static void read_or_not(struct http_connection *connection) {
     bool wanted = true;
     switch (connection->state) {
-    case HTTP_STATE_IDLE: wanted = connection->in_len < HTTP_HIGH_WATER_BYTES; break;
-    case HTTP_STATE_BODY: wanted = wants_body(connection->exchange); break;
-    case HTTP_STATE_WAITING: wanted = connection->in_len < HTTP_HIGH_WATER_BYTES; break;
+    case HTTP_STATE_IDLE:
+        wanted = connection->in_len < HTTP_HIGH_WATER_BYTES;
+        break;
+    case HTTP_STATE_BODY:
+        wanted = wants_body(connection->exchange);
+        break;
+    case HTTP_STATE_WAITING:
+        wanted = connection->in_len < HTTP_HIGH_WATER_BYTES;
+        break;
     case HTTP_STATE_HEAD:
     case HTTP_STATE_SKIPPING:
     case HTTP_STATE_FLUSHING:
-    case HTTP_STATE_LINGERING: break;
-    case HTTP_STATE_CLOSED: return;
+    case HTTP_STATE_LINGERING:
+        break;
+    case HTTP_STATE_CLOSED:
+        return;
     }
     if (!wanted) {
         stream_read_stop(connection->stream);
@@ -428,7 +452,9 @@ static void set_deadline(struct http_connection *connection) {
         return;
     }
     switch (connection->state) {
-    case HTTP_STATE_IDLE: deadline = idle_deadline(connection); break;
+    case HTTP_STATE_IDLE:
+        deadline = idle_deadline(connection);
+        break;
     case HTTP_STATE_HEAD:
         if (config->head_timeout_ms) deadline = connection->state_since_ms + config->head_timeout_ms;
         break;
@@ -437,10 +463,13 @@ static void set_deadline(struct http_connection *connection) {
         if (config->body_timeout_ms) deadline = connection->progress_ms + config->body_timeout_ms;
         break;
     case HTTP_STATE_SKIPPING:
-    case HTTP_STATE_LINGERING: deadline = connection->state_since_ms + HTTP_LINGER_MS; break;
+    case HTTP_STATE_LINGERING:
+        deadline = connection->state_since_ms + HTTP_LINGER_MS;
+        break;
     case HTTP_STATE_WAITING:
     case HTTP_STATE_FLUSHING:
-    case HTTP_STATE_CLOSED: break;
+    case HTTP_STATE_CLOSED:
+        break;
     }
     http_loop_deadline(connection, deadline);
 }
@@ -466,6 +495,12 @@ static bool leave_idle(struct http_connection *connection, bool now) {
     return true;
 }
 
+/* A writer waits, and what it waits for has come. */
+static bool may_write_on(const struct http_connection *connection) {
+    if (!connection->write_waiting || connection->stream->queued_bytes >= HTTP_HIGH_WATER_BYTES) return false;
+    return !connection->exchange || connection->exchange->file_left == 0;
+}
+
 static void connection_free(struct http_connection *connection) {
     http_loop_forget(connection);
     if (connection->out) http_loop_buffer_give(connection->out);
@@ -479,9 +514,9 @@ static void advance(struct http_connection *connection) {
     connection->running = true;
     do {
         while (step(connection)) continue;
-        flush(connection);
+        http_connection_flush(connection);
         if (connection->state == HTTP_STATE_CLOSED) break;
-        if (connection->write_waiting && connection->stream->queued_bytes < HTTP_HIGH_WATER_BYTES) {
+        if (may_write_on(connection)) {
             connection->write_waiting = false;
             if (connection->exchange && connection->exchange->owner.counted)
                 connection->hooks->on_writable(connection->exchange);
@@ -593,10 +628,13 @@ static void on_expired(struct http_connection *connection) {
         connection->running = false;
         break;
     case HTTP_STATE_SKIPPING:
-    case HTTP_STATE_LINGERING: connection->error = UV_ETIMEDOUT; break;
+    case HTTP_STATE_LINGERING:
+        connection->error = UV_ETIMEDOUT;
+        break;
     case HTTP_STATE_WAITING:
     case HTTP_STATE_FLUSHING:
-    case HTTP_STATE_CLOSED: break;
+    case HTTP_STATE_CLOSED:
+        break;
     }
     advance(connection);
 }
@@ -674,7 +712,7 @@ void http_body_collect(struct http_exchange *exchange) {
 struct stream *http_connection_release(struct http_connection *connection, const char **rest, size_t *rest_len) {
     struct stream *stream = connection->stream;
     if (!connection->running || connection->state == HTTP_STATE_CLOSED) return NULL;
-    flush(connection); /* answers to requests in front of this one */
+    http_connection_flush(connection); /* answers to requests in front of this one */
     if (connection->error || !stream_publish(stream, LOAN_HELD)) return NULL;
     stream->claim = LOAN_HELD;
     stream_own(stream, NULL, NULL);
@@ -688,6 +726,6 @@ struct stream *http_connection_release(struct http_connection *connection, const
 }
 
 bool http_connection_is_congested(struct http_connection *connection) {
-    if (http_connection_unsent(connection) >= HTTP_HIGH_WATER_BYTES) flush(connection);
+    if (http_connection_unsent(connection) >= HTTP_HIGH_WATER_BYTES) http_connection_flush(connection);
     return !connection->error && connection->stream->queued_bytes >= HTTP_HIGH_WATER_BYTES;
 }

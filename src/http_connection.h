@@ -14,10 +14,10 @@
 #include "wheel.h"
 
 enum {
-    HTTP_HIGH_WATER_BYTES = 64 * 1024,  /* buffered in one direction before the other side has to wait */
-    HTTP_BATCH_BYTES = 128 * 1024,      /* output gathered before it is written without waiting for the end of the read */
-    HTTP_SKIP_BYTES = 64 * 1024,        /* of a body that nobody wanted, read to keep the connection */
-    HTTP_LINGER_MS = 3000,              /* how long bytes are thrown away behind the last answer (RFC 9112 §9.6) */
+    HTTP_HIGH_WATER_BYTES = 64 * 1024, /* buffered in one direction before the other side has to wait */
+    HTTP_BATCH_BYTES = 128 * 1024, /* output gathered before it is written without waiting for the end of the read */
+    HTTP_SKIP_BYTES = 64 * 1024,   /* of a body that nobody wanted, read to keep the connection */
+    HTTP_LINGER_MS = 3000,         /* how long bytes are thrown away behind the last answer (RFC 9112 §9.6) */
 };
 
 /* IDLE     between two requests, or before the first: no byte of a request is here
@@ -28,8 +28,7 @@ enum {
  * FLUSHING the last answer is on its way to the kernel
  * LINGERING we have shut down; what the client still sends is thrown away, so that no RST overtakes the answer
  * CLOSED   the stream is closed or given away */
-#define HTTP_STATES(X)                                                                                                 \
-    X(IDLE) X(HEAD) X(BODY) X(WAITING) X(SKIPPING) X(FLUSHING) X(LINGERING) X(CLOSED)
+#define HTTP_STATES(X) X(IDLE) X(HEAD) X(BODY) X(WAITING) X(SKIPPING) X(FLUSHING) X(LINGERING) X(CLOSED)
 
 enum http_state {
 #define X(name) HTTP_STATE_##name,
@@ -76,13 +75,13 @@ struct http_connection {
     size_t queued_before;    /* stream->queued_bytes at the last look at progress */
     struct http_connection *settle_next, **settle_back;
 
-    int error;               /* UV_E*: the stream is broken */
+    int error; /* UV_E*: the stream is broken */
     uint32_t dropped_bytes;
     enum http_state state;
     bool running, released, served;
-    bool ended;         /* the client has closed its side */
-    bool last;          /* no request is served behind the next answer */
-    bool unread;        /* the client may still be sending: linger before closing */
+    bool ended;  /* the client has closed its side */
+    bool last;   /* no request is served behind the next answer */
+    bool unread; /* the client may still be sending: linger before closing */
     bool cannot_park, gone_told;
     bool write_waiting; /* on_writable is asked for */
 };
@@ -115,6 +114,9 @@ char *http_connection_room(struct http_connection *connection, size_t len);
 void http_connection_sent(struct http_connection *connection, size_t len);
 void http_connection_touch(struct http_connection *connection);
 size_t http_connection_unsent(const struct http_connection *connection);
+
+/* Hands all output to the kernel or its queue; connection->error tells of failure. */
+void http_connection_flush(struct http_connection *connection);
 
 /* Output that is not with the kernel has passed the high-water mark: the writer should wait (set write_waiting). */
 bool http_connection_is_congested(struct http_connection *connection);

@@ -13,6 +13,7 @@
 #include <llhttp.h>
 
 #include "buffer.h"
+#include "http_chunk.h"
 
 struct http_connection;
 
@@ -30,8 +31,8 @@ struct http_field {
 
 struct http_head {
     const char *base;
-    uint32_t len;            /* fed to the parser; when complete: up to and with the empty line */
-    uint32_t checked;        /* bytes that the strict scan has passed */
+    uint32_t len;     /* fed to the parser; when complete: up to and with the empty line */
+    uint32_t checked; /* bytes that the strict scan has passed */
     uint32_t target, target_len;
     uint32_t path, path_len; /* origin-form: all of the target; absolute-form: from the path on */
     uint32_t host, host_len; /* authority: Host, or that of an absolute-form target, which wins */
@@ -65,17 +66,19 @@ struct http_exchange {
 
     /* request */
     enum http_request_state request;
-    unsigned refusal;     /* status that answers a bad request; 0: none */
-    int failure;          /* UV_E* that readers of the body get once the request has FAILED */
-    const char *span;     /* body bytes where they were read to; not yet in `body` */
+    unsigned refusal; /* status that answers a bad request; 0: none */
+    int failure;      /* UV_E* that readers of the body get once the request has FAILED */
+    const char *span; /* body bytes where they were read to; not yet in `body` */
     size_t span_len;
-    struct buffer body;   /* body bytes that nobody has taken yet */
+    struct buffer body; /* body bytes that nobody has taken yet */
     uint64_t body_bytes, body_limit;
-    const char *framing;  /* chunked: where the bytes begin that are no body and not yet checked */
+    const char *framing; /* chunked: where the bytes begin that are no body and not yet checked */
     size_t extension_bytes;
+    enum http_extension extension; /* chunked: inside the extensions of a chunk */
+    bool size_line, last_chunk;    /* chunked: a size comes next; the size was 0 */
     struct buffer trailers; /* name NUL value NUL ... */
     uint32_t trailer_count;
-    char before;            /* the last byte checked before `framing` */
+    char before; /* the last byte checked before `framing` */
     bool chunked, expects_continue, collecting, upgrade;
 
     /* response */
@@ -86,6 +89,8 @@ struct http_exchange {
     bool keep_alive, bytes_sent, length_known;
     uint64_t length, written; /* Content-Length that was declared, body bytes so far */
     size_t out_mark;          /* where this answer begins in the output not yet flushed */
+    int file_fd;              /* the rest of the body piece under way comes from there */
+    uint64_t file_offset, file_left;
     struct buffer lines;      /* header lines set by the handler, each ended by CRLF */
     struct buffer reason, trailer_lines;
 

@@ -1,7 +1,7 @@
 /* WORKER. See http_loop.h.
  *
  * A request moves its connection's deadline several times, but the wheel only ever moves an entry forward: an entry
- * that fires early looks at deadline_ms and sets itself again. Both handles are unreferenced: a process with nothing
+ * that fires early looks at deadline_ms and sets itself again. The handles are unreferenced: a process with nothing
  * but an idle wheel may end. */
 #include "http_loop.h"
 
@@ -15,6 +15,7 @@ enum { BUFFERS_KEPT = 16, BUFFER_KEPT_BYTES = 2 * HTTP_BATCH_BYTES };
 static struct wheel wheel;
 static uv_timer_t ticker;
 static uv_prepare_t settler;
+static uv_idle_t idler;
 static bool opened;
 static struct http_connection *settling;
 static void (*settle_hook)(struct http_connection *), (*expired_hook)(struct http_connection *);
@@ -40,15 +41,29 @@ static void tick(uv_timer_t *timer) {
     if (wheel.count == 0) uv_timer_stop(timer);
 }
 
+static void nothing(uv_idle_t *idle) {
+    (void)idle;
+}
+
+/* Those that want to be looked at again have their turn after the loop's next poll, which the idle handle keeps from
+ * waiting: a connection with much to do does not keep the others from being served. */
 static void settle(uv_prepare_t *prepare) {
-    while (settling) {
-        struct http_connection *connection = settling;
-        settling = connection->settle_next;
-        if (settling) settling->settle_back = &settling;
+    struct http_connection *list = settling;
+    settling = NULL;
+    if (list) list->settle_back = &list;
+    while (list) {
+        struct http_connection *connection = list;
+        list = connection->settle_next;
+        if (list) list->settle_back = &list;
         connection->settle_back = NULL;
         settle_hook(connection);
     }
-    uv_prepare_stop(prepare);
+    if (settling) {
+        uv_idle_start(&idler, nothing);
+    } else {
+        uv_idle_stop(&idler);
+        uv_prepare_stop(prepare);
+    }
 }
 
 int http_loop_open(uv_loop_t *loop, void (*on_settle)(struct http_connection *),
@@ -56,7 +71,9 @@ int http_loop_open(uv_loop_t *loop, void (*on_settle)(struct http_connection *),
     if (opened) return 0;
     int err = uv_timer_init(loop, &ticker);
     if (err == 0) err = uv_prepare_init(loop, &settler);
+    if (err == 0) err = uv_idle_init(loop, &idler);
     if (err < 0) return err;
+    uv_unref((uv_handle_t *)&idler);
     uv_unref((uv_handle_t *)&ticker);
     uv_unref((uv_handle_t *)&settler);
     wheel_init(&wheel, uv_now(loop));

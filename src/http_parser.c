@@ -1,5 +1,6 @@
 /* WORKER. See http_parser.h. Two tables of callbacks: one for the head, and one for what follows it, where fields are
- * trailers. llhttp is paused at the end of a head with a body and at the end of every message. */
+ * trailers. llhttp is paused at the end of a head with a body, behind every chunk (so that extensions can be taken out in
+ * front of it) and at the end of every message. */
 #include "http_parser.h"
 
 #include <stdlib.h>
@@ -105,11 +106,18 @@ static int on_body(llhttp_t *parser, const char *at, size_t len) {
     return 0;
 }
 
-static int on_extension(llhttp_t *parser, const char *at, size_t len) {
-    (void)at;
+static int on_chunk(llhttp_t *parser) {
     struct http_exchange *exchange = exchange_of(parser);
-    exchange->extension_bytes += len; /* nobody reads them: a limit on what a client may make us parse */
-    return exchange->extension_bytes > exchange->config->max_head_bytes ? refuse(exchange, 400) : 0;
+    exchange->last_chunk = parser->content_length == 0;
+    if (parser->content_length > exchange->body_limit - exchange->body_bytes) return refuse(exchange, 413);
+    return 0;
+}
+
+static int on_chunk_end(llhttp_t *parser) {
+    struct http_exchange *exchange = exchange_of(parser);
+    if (exchange->last_chunk) return 0;
+    exchange->size_line = true;
+    return HPE_PAUSED;
 }
 
 static int trailer_bytes(struct http_exchange *exchange, const char *at, size_t len) {
@@ -121,9 +129,24 @@ static int on_trailer_name(llhttp_t *parser, const char *at, size_t len) {
     return trailer_bytes(exchange_of(parser), at, len);
 }
 
+/* RFC 9110 §6.5.1: no field that frames or routes the message. */
+static bool may_be_trailer(const char *name, size_t len) {
+    switch (len) {
+    case 0: return false;
+    case 4: return !http_same(name, "host", 4);
+    case 14: return !http_same(name, "content-length", 14);
+    case 17: return !http_same(name, "transfer-encoding", 17);
+    default: return true;
+    }
+}
+
 static int on_trailer_name_complete(llhttp_t *parser) {
     struct http_exchange *exchange = exchange_of(parser);
+    const struct buffer *trailers = &exchange->trailers;
+    const char *end = trailers->data + trailers->len, *name = end;
     if (++exchange->trailer_count > exchange->config->max_headers) return refuse(exchange, 431);
+    while (name > trailers->data && name[-1] != '\0') name--;
+    if (!may_be_trailer(name, (size_t)(end - name))) return refuse(exchange, 400);
     return trailer_bytes(exchange, "", 1);
 }
 
@@ -152,8 +175,8 @@ static const llhttp_settings_t body_callbacks = {
     .on_header_field_complete = on_trailer_name_complete,
     .on_header_value = on_trailer_value,
     .on_header_value_complete = on_trailer_value_complete,
-    .on_chunk_extension_name = on_extension,
-    .on_chunk_extension_value = on_extension,
+    .on_chunk_header = on_chunk,
+    .on_chunk_complete = on_chunk_end,
     .on_message_complete = on_complete,
 };
 
@@ -216,24 +239,63 @@ void http_parser_head(struct http_exchange *exchange, size_t avail) {
         return;
     }
     if (exchange->request == HTTP_REQUEST_COMPLETE) return;
+    exchange->size_line = exchange->chunked;
     exchange->parser.settings = (void *)(uintptr_t)&body_callbacks;
     llhttp_resume(&exchange->parser);
 }
 
-void http_parser_body(struct http_exchange *exchange, const char *bytes, size_t len, size_t *eaten) {
+/* Bytes for llhttp alone; returns those that it has taken. */
+static size_t feed_body(struct http_exchange *exchange, const char *bytes, size_t len) {
     exchange->framing = bytes;
     llhttp_errno_t err = llhttp_execute(&exchange->parser, bytes, len);
-    size_t upto = err == HPE_OK ? len : (size_t)(exchange->parser.error_pos - bytes);
-    *eaten = upto;
+    size_t taken = err == HPE_OK ? len : (size_t)(exchange->parser.error_pos - bytes);
     bool strict = true;
     if (exchange->chunked) {
-        size_t from = (size_t)(exchange->framing - bytes);
-        if (from < upto) strict = http_bytes_are_strict(exchange->framing, upto - from, &exchange->before);
+        const char *end = bytes + taken;
+        if (exchange->framing < end)
+            strict = http_bytes_are_strict(exchange->framing, (size_t)(end - exchange->framing), &exchange->before);
     }
     exchange->framing = NULL;
     if (exchange->refusal) {
         fail(exchange, exchange->refusal);
     } else if (!strict || (err != HPE_OK && err != HPE_PAUSED)) {
         fail(exchange, 400);
+    } else if (err == HPE_PAUSED && exchange->request == HTTP_REQUEST_BODY) {
+        llhttp_resume(&exchange->parser); /* behind a chunk */
     }
+    return taken;
+}
+
+/* The bytes of a size in front of its extensions or its line end. */
+static size_t feed_size(struct http_exchange *exchange, const char *bytes, size_t len) {
+    size_t n = 0;
+    while (n < len && bytes[n] != ';' && bytes[n] != '\r') n++;
+    if (n > 0) feed_body(exchange, bytes, n);
+    if (n == len || exchange->request != HTTP_REQUEST_BODY) return n;
+    exchange->size_line = false;
+    if (bytes[n] != ';') return n;
+    exchange->extension = HTTP_EXTENSION_BEGIN;
+    return n + 1;
+}
+
+static size_t pass_extension(struct http_exchange *exchange, const char *bytes, size_t len) {
+    size_t n = http_chunk_extension(&exchange->extension, bytes, len);
+    exchange->extension_bytes += n; /* a limit on what a client may make us look at for nothing */
+    if (exchange->extension == HTTP_EXTENSION_BAD || exchange->extension_bytes > exchange->config->max_head_bytes)
+        fail(exchange, 400);
+    return n;
+}
+
+void http_parser_body(struct http_exchange *exchange, const char *bytes, size_t len, size_t *eaten) {
+    size_t at = 0;
+    while (at < len && exchange->request == HTTP_REQUEST_BODY) {
+        if (exchange->extension != HTTP_EXTENSION_NONE) {
+            at += pass_extension(exchange, bytes + at, len - at);
+        } else if (exchange->size_line) {
+            at += feed_size(exchange, bytes + at, len - at);
+        } else {
+            at += feed_body(exchange, bytes + at, len - at);
+        }
+    }
+    *eaten = at;
 }

@@ -8,6 +8,7 @@
 
 #include "http_connection.h"
 #include "http_date.h"
+#include "http_file.h"
 #include "http_head.h"
 
 /* Fields that the framing depends on; which of them the handler has set. */
@@ -17,28 +18,36 @@ enum { STATUS_BYTES = 64, FRAMING_BYTES = 128 };
 
 const char *http_reason(unsigned status) {
     switch (status) {
-#define X(number, text)                                                                                          \
-    case number: return text;
-        X(100, "Continue") X(101, "Switching Protocols") X(102, "Processing") X(103, "Early Hints")
-        X(200, "OK") X(201, "Created") X(202, "Accepted") X(203, "Non-Authoritative Information")
-        X(204, "No Content") X(205, "Reset Content") X(206, "Partial Content") X(207, "Multi-Status")
-        X(208, "Already Reported") X(226, "IM Used") X(300, "Multiple Choices") X(301, "Moved Permanently")
-        X(302, "Found") X(303, "See Other") X(304, "Not Modified") X(305, "Use Proxy")
-        X(307, "Temporary Redirect") X(308, "Permanent Redirect") X(400, "Bad Request") X(401, "Unauthorized")
-        X(402, "Payment Required") X(403, "Forbidden") X(404, "Not Found") X(405, "Method Not Allowed")
-        X(406, "Not Acceptable") X(407, "Proxy Authentication Required") X(408, "Request Timeout")
-        X(409, "Conflict") X(410, "Gone") X(411, "Length Required") X(412, "Precondition Failed")
-        X(413, "Content Too Large") X(414, "URI Too Long") X(415, "Unsupported Media Type")
-        X(416, "Range Not Satisfiable") X(417, "Expectation Failed") X(418, "I'm a Teapot")
-        X(421, "Misdirected Request") X(422, "Unprocessable Content") X(423, "Locked")
-        X(424, "Failed Dependency") X(425, "Too Early") X(426, "Upgrade Required")
-        X(428, "Precondition Required") X(429, "Too Many Requests") X(431, "Request Header Fields Too Large")
-        X(451, "Unavailable For Legal Reasons") X(500, "Internal Server Error") X(501, "Not Implemented")
-        X(502, "Bad Gateway") X(503, "Service Unavailable") X(504, "Gateway Timeout")
-        X(505, "HTTP Version Not Supported") X(506, "Variant Also Negotiates") X(507, "Insufficient Storage")
-        X(508, "Loop Detected") X(510, "Not Extended") X(511, "Network Authentication Required")
+#define X(number, text)                                                                                                \
+    case number:                                                                                                       \
+        return text;
+        X(100, "Continue")
+        X(101, "Switching Protocols") X(102, "Processing") X(103, "Early Hints") X(200, "OK") X(201, "Created")
+            X(202, "Accepted") X(203, "Non-Authoritative Information") X(204, "No Content") X(205, "Reset Content") X(
+                206, "Partial Content") X(207, "Multi-Status") X(208, "Already Reported") X(226, "IM Used")
+                X(300, "Multiple Choices") X(301, "Moved Permanently") X(302, "Found") X(303, "See Other") X(
+                    304, "Not Modified") X(305, "Use Proxy") X(307, "Temporary Redirect") X(308, "Permanent Redirect")
+                    X(400, "Bad Request") X(401, "Unauthorized") X(402, "Payment Required") X(403, "Forbidden")
+                        X(404, "Not Found") X(405, "Method Not Allowed") X(406, "Not Acceptable") X(
+                            407, "Proxy Authentication Required") X(408, "Request Timeout") X(409, "Conflict") X(410,
+                                                                                                                 "Gone")
+                            X(411, "Length Required") X(412, "Precondition Failed") X(413, "Content Too Large")
+                                X(414, "URI Too Long") X(415, "Unsupported Media Type") X(416, "Range Not Satisfiable")
+                                    X(417, "Expectation Failed") X(418, "I'm a Teapot") X(421, "Misdirected Request")
+                                        X(422, "Unprocessable Content")
+                                            X(423, "Locked") X(424, "Failed Dependency") X(425, "Too Early")
+                                                X(426, "Upgrade Required") X(428, "Precondition Required") X(
+                                                    429, "Too Many Requests") X(431, "Request Header Fields Too Large")
+                                                    X(451, "Unavailable For Legal Reasons") X(
+                                                        500, "Internal Server Error") X(501, "Not Implemented")
+                                                        X(502, "Bad Gateway") X(503, "Service Unavailable") X(
+                                                            504, "Gateway Timeout") X(505, "HTTP Version Not Supported")
+                                                            X(506, "Variant Also Negotiates")
+                                                                X(507, "Insufficient Storage") X(508, "Loop Detected")
+                                                                    X(510, "Not Extended")
+                                                                        X(511, "Network Authentication Required")
 #undef X
-    default: return "Unknown";
+                                                                            default : return "Unknown";
     }
 }
 
@@ -76,11 +85,16 @@ static bool is(const char *name, size_t len, const char *lower) {
 
 static unsigned flag_of(const char *name, size_t len) {
     switch (len) {
-    case 4: return is(name, len, "date") ? HAS_DATE : 0;
-    case 10: return is(name, len, "connection") ? HAS_CONNECTION : 0;
-    case 14: return is(name, len, "content-length") ? HAS_LENGTH : 0;
-    case 17: return is(name, len, "transfer-encoding") ? HAS_ENCODING : 0;
-    default: return 0;
+    case 4:
+        return is(name, len, "date") ? HAS_DATE : 0;
+    case 10:
+        return is(name, len, "connection") ? HAS_CONNECTION : 0;
+    case 14:
+        return is(name, len, "content-length") ? HAS_LENGTH : 0;
+    case 17:
+        return is(name, len, "transfer-encoding") ? HAS_ENCODING : 0;
+    default:
+        return 0;
     }
 }
 
@@ -259,8 +273,8 @@ static char *put_lines(char *p, const struct http_exchange *exchange) {
     size_t at = 0, start = 0, name_len, value_len;
     while (next_line(lines, &at, &name, &name_len, &value, &value_len)) {
         unsigned flag = flag_of(name, name_len);
-        bool connection_option = flag == HAS_CONNECTION && !is(value, value_len, "close") &&
-                                 !is(value, value_len, "keep-alive");
+        bool connection_option =
+            flag == HAS_CONNECTION && !is(value, value_len, "close") && !is(value, value_len, "keep-alive");
         if (!(flag & (HAS_LENGTH | HAS_CONNECTION | HAS_ENCODING)) || connection_option)
             p = put(p, lines->data + start, at - start);
         start = at;
@@ -292,9 +306,12 @@ static char *put_framing(char *p, const struct http_exchange *exchange) {
         p = put_number(p, exchange->length);
         p = PUT(p, "\r\n");
         break;
-    case HTTP_FRAMING_CHUNKED: p = PUT(p, "Transfer-Encoding: chunked\r\n"); break;
+    case HTTP_FRAMING_CHUNKED:
+        p = PUT(p, "Transfer-Encoding: chunked\r\n");
+        break;
     case HTTP_FRAMING_CLOSE:
-    case HTTP_FRAMING_NONE: break;
+    case HTTP_FRAMING_NONE:
+        break;
     }
     if (!exchange->keep_alive) return PUT(p, "Connection: close\r\n");
     return http_exchange_is_http10(exchange) ? PUT(p, "Connection: keep-alive\r\n") : p;
@@ -364,7 +381,7 @@ static void put_body(struct http_exchange *exchange, const char *bytes, size_t l
     http_connection_send(exchange->connection, "\r\n", 2);
 }
 
-static int check_room(const struct http_exchange *exchange, size_t len, const char **why) {
+static int check_room(const struct http_exchange *exchange, uint64_t len, const char **why) {
     if (exchange->framing_out == HTTP_FRAMING_LENGTH && !has_no_body(exchange) &&
         len > exchange->length - exchange->written)
         return misuse(why, "the body is longer than its Content-Length says");
@@ -391,6 +408,25 @@ int http_response_write(struct http_exchange *exchange, const char *bytes, size_
     return 0;
 }
 
+int http_response_send_file(struct http_exchange *exchange, int fd, uint64_t offset, uint64_t len, const char **why) {
+    if (exchange->response == HTTP_RESPONSE_ENDED) return UV_EALREADY;
+    if (exchange->response == HTTP_RESPONSE_OPEN) {
+        if (!exchange->length_known) return misuse(why, "a file needs a Content-Length");
+        int err = begin(exchange, false, true, 0, why);
+        if (err < 0) return err;
+    }
+    if (exchange->framing_out == HTTP_FRAMING_CHUNKED) return misuse(why, "a file needs a Content-Length");
+    int err = check_room(exchange, len, why);
+    if (err < 0 || len == 0 || has_no_body(exchange)) return err;
+    exchange->written += len;
+    exchange->file_fd = fd;
+    exchange->file_offset = offset;
+    exchange->file_left = len;
+    http_file_pump(exchange->connection);
+    http_connection_touch(exchange->connection);
+    return exchange->connection->error ? UV_ECONNRESET : 0;
+}
+
 int http_response_end(struct http_exchange *exchange, const char *bytes, size_t len, const char **why) {
     if (exchange->response == HTTP_RESPONSE_ENDED) return UV_EALREADY;
     if (exchange->response == HTTP_RESPONSE_OPEN) {
@@ -407,8 +443,8 @@ int http_response_end(struct http_exchange *exchange, const char *bytes, size_t 
     }
     exchange->response = HTTP_RESPONSE_ENDED;
     http_connection_touch(exchange->connection);
-    bool is_short = exchange->framing_out == HTTP_FRAMING_LENGTH && !has_no_body(exchange) &&
-                    exchange->written < exchange->length;
+    bool is_short =
+        exchange->framing_out == HTTP_FRAMING_LENGTH && !has_no_body(exchange) && exchange->written < exchange->length;
     if (!is_short) return 0;
     /* The client waits for bytes that will never come: only the end of the connection tells it so. */
     http_connection_abort(exchange->connection, UV_ECANCELED);

@@ -30,6 +30,10 @@ int http_response_write(struct http_exchange *exchange, const char *bytes, size_
 /* The last piece (bytes may be NULL) and the end of the answer. */
 int http_response_end(struct http_exchange *exchange, const char *bytes, size_t len, const char **why);
 
+/* The next `len` bytes of the body come from a file, from `offset` on: see http_file.h for the descriptor. The length
+ * must have been declared. exchange->file_left is 0 afterwards if all of it went out at once. */
+int http_response_send_file(struct http_exchange *exchange, int fd, uint64_t offset, uint64_t len, const char **why);
+
 /* Sends the head now. */
 int http_response_start(struct http_exchange *exchange, const char **why);
 

@@ -55,13 +55,17 @@ static void pause_listener(struct listener *listener, int err) {
     listener->paused = true;
     uv_poll_stop(&listener->poll);
     uv_timer_start(&listener->pause, resume, PAUSE_MS, 0);
-    log_write(CLUA_LOG_WARN, "cannot accept on %s: %s: pausing", listener->name, uv_strerror(err));
+    if (!listener->complained)
+        log_write(CLUA_LOG_WARN, "cannot accept on %s: %s: clients wait in the backlog", listener->name,
+                  uv_strerror(err));
+    listener->complained = true;
 }
 
 static void accept_some(struct listener *listener, int limit) {
     for (int i = 0; i < limit; i++) {
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
+            listener->complained = false;
             accepted_fn(listener, fd);
             continue;
         }
@@ -155,7 +159,7 @@ static void set_name(struct listener *listener, const struct listen_spec *spec) 
 }
 
 static void find_port(struct listener *listener) {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
     if (getsockname(listener->fd, (struct sockaddr *)&address, &len) < 0) return;
     listener->port = address.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&address)->sin6_port)

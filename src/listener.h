@@ -24,12 +24,12 @@ struct listener {
     uv_poll_t poll;
     uv_timer_t pause;
     int fd;
-    uint16_t port;      /* the real one; 0 for a unix socket */
-    char name[160];     /* "127.0.0.1:8080", "[::1]:8080", "unix:/run/x.sock" */
-    char *path;         /* unix: unlinked at the end if it is still ours */
+    uint16_t port;  /* the real one; 0 for a unix socket */
+    char name[160]; /* "127.0.0.1:8080", "[::1]:8080", "unix:/run/x.sock" */
+    char *path;     /* unix: unlinked at the end if it is still ours */
     dev_t dev;
     ino_t ino;
-    bool paused;
+    bool paused, complained; /* one log line for each shortage of descriptors */
 };
 
 /* Called for each accepted, non-blocking, CLOEXEC descriptor, which it then owns. */

@@ -88,6 +88,7 @@ static void free_index(struct slot *slot, uint32_t loan) {
 /* The connection is nobody's loan any more; in no list. */
 static void detach(struct connection *connection) {
     lobby_unwatch(connection);
+    connection->unowned = false;
     connection->slot = NULL;
     connection->place = CONNECTION_NEW;
 }
@@ -108,7 +109,11 @@ bool loan_add(struct slot *slot, struct connection *connection) {
     uint32_t loan = slot->free_loans[--slot->free_count];
     struct channel_loan *entry = &slot->batch[slot->batch_count];
     *entry = (struct channel_loan){.loan = loan, .lent = ++connection->lent, .port = connection->port};
-    if (short_of_descriptors(connection->fd)) entry->flags |= CHANNEL_LOAN_UNOWNED;
+    if (short_of_descriptors(connection->fd)) {
+        entry->flags |= CHANNEL_LOAN_UNOWNED;
+        connection->unowned = true;
+        slot->has_unowned = true;
+    }
     slot->batch_connections[slot->batch_count++] = connection;
     slot->loans[loan] = connection;
     slot->outstanding++;
@@ -133,13 +138,17 @@ static void unlend_batch(struct slot *slot) {
     slot->batch_count = 0;
 }
 
-/* A worker that has the only descriptor: the master can neither lend the connection again nor answer it. */
+/* Descriptors are short: the worker keeps the only one. Not before it has taken the packet, since a worker that is short
+ * of descriptors itself gives the connection back. */
 static void give_up_descriptors(struct slot *slot) {
-    for (uint32_t i = 0; i < slot->batch_count; i++) {
-        if (!(slot->batch[i].flags & CHANNEL_LOAN_UNOWNED)) continue;
-        close(slot->batch_connections[i]->fd);
-        slot->batch_connections[i]->fd = -1;
+    for (uint32_t loan = 0; loan < slot->loans_cap; loan++) {
+        struct connection *connection = slot->loans[loan];
+        if (!connection || connection == LOAN_TAKEN_MARK || !connection->unowned || connection->fd < 0) continue;
+        lobby_unwatch(connection);
+        close(connection->fd);
+        connection->fd = -1;
     }
+    slot->has_unowned = false;
 }
 
 void loan_flush(struct slot *slot) {
@@ -168,7 +177,6 @@ void loan_flush(struct slot *slot) {
     }
     if (untaken(slot) == 0) slot->sent_at_ms = now_ms(slot);
     slot->sent += slot->batch_count;
-    give_up_descriptors(slot);
     slot->batch_count = 0;
 }
 
@@ -200,7 +208,7 @@ static void complete(struct slot *slot, const struct completion *entry) {
     connection_free(connection); /* the worker has shut it down; a reset (SO_LINGER) happens at this close */
 }
 
-bool loan_collect(struct slot *slot) {
+static bool read_ring(struct slot *slot) {
     struct completion entry;
     /* A worker may push while we read; one ring's length a turn keeps the master fair to the others. */
     for (int i = 0; i < SEGMENT_RING_ENTRIES; i++) {
@@ -217,6 +225,14 @@ bool loan_collect(struct slot *slot) {
         }
         complete(slot, &entry);
     }
+    return true;
+}
+
+bool loan_collect(struct slot *slot) {
+    /* Asked before the ring is read: what was given back of the packets that it has taken is then in the ring. */
+    bool taken_all = slot->has_unowned && loan_has_taken_all(slot);
+    if (!read_ring(slot)) return false;
+    if (taken_all) give_up_descriptors(slot);
     return true;
 }
 
@@ -311,7 +327,11 @@ void loan_release_watches(struct slot *slot) {
 
 void loan_readable(struct connection *connection) {
     struct slot *slot = connection->slot;
-    if (!slot->stuck || !pool_can_lend(slot->pool, slot)) return;
+    if (!slot->stuck) return;
+    if (!pool_can_lend(slot->pool, slot)) {
+        if (connection->loan < slot->rescue_at) slot->rescue_at = connection->loan; /* look again on the next check */
+        return;
+    }
     take_back(slot, connection, LOAN_IDLE);
     send_recalled(slot);
 }

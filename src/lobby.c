@@ -230,6 +230,10 @@ void lobby_end_parked(struct pool *pool) {
     while (!link_alone(&pool->parked)) lobby_end(connection_of(pool->parked.next));
 }
 
+void lobby_end_farewells(struct pool *pool) {
+    while (!link_alone(&pool->farewell)) lobby_end(connection_of(pool->farewell.next));
+}
+
 void lobby_turn_away_waiting(struct pool *pool) {
     while (!link_alone(&pool->waiting))
         lobby_farewell(connection_of(pool->waiting.next), pool->options.gone, pool->options.gone_len);

@@ -42,5 +42,6 @@ void lobby_on_lent_readable(lobby_readable_fn readable);
 /* At the end of a stop: closes what is parked, answers what still waits with `gone`. */
 void lobby_end_parked(struct pool *pool);
 void lobby_turn_away_waiting(struct pool *pool);
+void lobby_end_farewells(struct pool *pool);
 
 #endif

@@ -421,21 +421,22 @@ int host_open(uv_loop_t *loop) {
     return 0;
 }
 
+static void free_list_of_tasks(struct task **list) {
+    struct task *next;
+    for (struct task *task = *list; task; task = next) {
+        next = task->next;
+        free(task);
+    }
+    *list = NULL;
+}
+
 void host_close(void) {
     if (!main_state) return;
     lua_close(main_state);
     main_state = NULL;
-    while (free_tasks) {
-        struct task *task = free_tasks;
-        list_remove(task);
-        free(task);
-    }
+    free_list_of_tasks(&free_tasks);
+    free_list_of_tasks(&suspended_tasks);
     free_count = 0;
-    while (suspended_tasks) {
-        struct task *task = suspended_tasks;
-        list_remove(task);
-        free(task);
-    }
     free(last_error);
     last_error = NULL;
 }

@@ -121,9 +121,14 @@ static void on_request(struct http_exchange *exchange) {
     lua_pushvalue(L, request);
     lua_pushvalue(L, response);
     switch (host_run(2, handler_done, res)) {
-    case TASK_FINISHED: break;
-    case TASK_SUSPENDED: pin(L, res, response); break;
-    case TASK_FAILED: handler_failed(exchange, host_error()); break;
+    case TASK_FINISHED:
+        break;
+    case TASK_SUSPENDED:
+        pin(L, res, response);
+        break;
+    case TASK_FAILED:
+        handler_failed(exchange, host_error());
+        break;
     }
     if (exchange->response == HTTP_RESPONSE_ENDED && !exchange->owner.reader && !exchange->owner.writer) {
         empty_boxes(L, exchange, request, response, true);
@@ -187,10 +192,8 @@ static void on_ended(struct http_exchange *exchange, bool complete) {
     lua_State *L = host_state();
     struct http_box *req = exchange->owner.request, *res = exchange->owner.response;
     lua_checkstack(L, 12);
-    if (exchange->owner.reader)
-        wake(L, &exchange->owner.reader, &exchange->owner.reader_ref, lua_http_closed(L));
-    if (exchange->owner.writer)
-        wake(L, &exchange->owner.writer, &exchange->owner.writer_ref, lua_http_closed(L));
+    if (exchange->owner.reader) wake(L, &exchange->owner.reader, &exchange->owner.reader_ref, lua_http_closed(L));
+    if (exchange->owner.writer) wake(L, &exchange->owner.writer, &exchange->owner.writer_ref, lua_http_closed(L));
     if (!req) return;
     push_pinned(L, req);
     push_pinned(L, res);
@@ -238,6 +241,28 @@ static void on_upgrade(struct http_exchange *exchange) {
     req->exchange = NULL;
     if (exchange->response == HTTP_RESPONSE_OPEN && !exchange->connection->error) http_exchange_failed(exchange);
     lua_pop(L, 1);
+}
+
+/* header(req or res, name in lower case): a field of the request without making all of them; nil when it has none or
+ * the exchange is over. method(req or res). */
+static const struct http_exchange *either_box(lua_State *L) {
+    const struct http_box *box = lua_touserdata(L, 1);
+    bool is_response = box && lua_objlen(L, 1) == sizeof *box && box->kind == &lua_http_response_kind;
+    return lua_http_check(L, 1, is_response ? &lua_http_response_kind : &lua_http_request_kind)->exchange;
+}
+
+static int core_header(lua_State *L) {
+    const struct http_exchange *exchange = either_box(L);
+    size_t len;
+    const char *name = luaL_checklstring(L, 2, &len);
+    return exchange ? lua_http_push_header(L, &exchange->head, name, len) : 0;
+}
+
+static int core_method(lua_State *L) {
+    const struct http_exchange *exchange = either_box(L);
+    if (!exchange) return 0;
+    lua_pushlstring(L, exchange->head.base, exchange->head.target - 1);
+    return 1;
 }
 
 /* release(req): the socket and the bytes behind the request, or nil, message, code. */
@@ -366,7 +391,8 @@ static int core_emit(lua_State *L) {
 
 int lua_http_open(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"server", core_server}, {"emit", core_emit}, {"release", core_release}, {NULL, NULL}};
+        {"server", core_server}, {"emit", core_emit}, {"release", core_release},
+        {"header", core_header}, {"method", core_method}, {NULL, NULL}};
     static const luaL_Reg server_methods[] = {{"on", server_on}, {"serve", server_serve}, {NULL, NULL}};
     static const luaL_Reg server_meta[] = {{"__gc", server_gc}, {NULL, NULL}};
     host_metatable(L, SERVER, server_methods, server_meta);

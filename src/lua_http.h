@@ -55,4 +55,7 @@ extern const struct lua_http_class lua_http_request_class, lua_http_response_cla
 /* Pushes what a waiting reader gets: the number of values, or 0 when it must go on waiting. */
 int lua_http_push_body(lua_State *L, struct http_exchange *exchange);
 
+/* Pushes the value of a request's field, all of that name joined, and returns 1; 0 when there is none. */
+int lua_http_push_header(lua_State *L, const struct http_head *head, const char *lower, size_t len);
+
 #endif

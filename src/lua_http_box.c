@@ -9,8 +9,9 @@ struct http_box *lua_http_check(lua_State *L, int index, const void *kind) {
     struct http_box *box = lua_touserdata(L, index);
     if (box && lua_type(L, index) == LUA_TUSERDATA && lua_objlen(L, index) == sizeof *box && box->kind == kind)
         return box;
-    luaL_argerror(L, index, kind == &lua_http_request_kind ? "a request is expected: call it as req:name()"
-                                                           : "a response is expected: call it as res:name()");
+    luaL_argerror(L, index,
+                  kind == &lua_http_request_kind ? "a request is expected: call it as req:name()"
+                                                 : "a response is expected: call it as res:name()");
     return NULL;
 }
 
@@ -95,7 +96,7 @@ void lua_http_class(lua_State *L, const struct lua_http_class *class) {
         lua_setfield(L, -2, class->fields[i]);
     }
     lua_pushvalue(L, -1);
-    lua_pushlightuserdata(L, (void *)(uintptr_t)class);
+    lua_pushlightuserdata(L, (void *)(uintptr_t) class);
     lua_pushcclosure(L, box_index, 2);
     lua_setfield(L, -3, "__index");
     lua_pushcfunction(L, class->newindex ? class->newindex : box_newindex);

@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "http_connection.h"
+#include "http_head.h"
 #include "http_response.h"
 #include "lua_host.h"
 #include "lua_http.h"
@@ -61,6 +62,20 @@ static void add_field(lua_State *L, int table) {
     lua_insert(L, -2);
     lua_concat(L, 3);
     lua_rawset(L, table);
+}
+
+int lua_http_push_header(lua_State *L, const struct http_head *head, const char *lower, size_t len) {
+    int pieces = 0;
+    const char *separator = len == 6 && memcmp(lower, "cookie", 6) == 0 ? "; " : ", ";
+    for (uint32_t i = 0; i < head->count; i++) {
+        const struct http_field *field = &head->fields[i];
+        if (field->name_len != len || !http_same(head->base + field->name, lower, len)) continue;
+        luaL_checkstack(L, 3, "headers");
+        if (pieces++ > 0) lua_pushstring(L, separator);
+        lua_pushlstring(L, head->base + field->value, field->value_len);
+    }
+    if (pieces > 1) lua_concat(L, 2 * pieces - 1);
+    return pieces > 0;
 }
 
 static void push_headers(lua_State *L, const struct http_head *head) {
@@ -141,13 +156,19 @@ static int get(lua_State *L, struct http_box *box, int field) {
     const struct http_head *head = &exchange->head;
     bool once = false;
     switch ((enum field)field) {
-    case METHOD: lua_pushlstring(L, head->base, head->target - 1); break;
-    case URL: push_url(L, exchange); break;
+    case METHOD:
+        lua_pushlstring(L, head->base, head->target - 1);
+        break;
+    case URL:
+        push_url(L, exchange);
+        break;
     case HEADERS:
         push_headers(L, head);
         once = true;
         break;
-    case VERSION: lua_pushstring(L, http_exchange_is_http10(exchange) ? "1.0" : "1.1"); break;
+    case VERSION:
+        lua_pushstring(L, http_exchange_is_http10(exchange) ? "1.0" : "1.1");
+        break;
     case RAW_HEADERS:
         push_raw_headers(L, head);
         once = true;
@@ -156,8 +177,12 @@ static int get(lua_State *L, struct http_box *box, int field) {
         push_trailers(L, &exchange->trailers);
         once = exchange->request == HTTP_REQUEST_COMPLETE;
         break;
-    case TARGET: lua_pushlstring(L, head->base + head->target, head->target_len); break;
-    case PORT: lua_pushinteger(L, exchange->connection->stream->port); break;
+    case TARGET:
+        lua_pushlstring(L, head->base + head->target, head->target_len);
+        break;
+    case PORT:
+        lua_pushinteger(L, exchange->connection->stream->port);
+        break;
     case ADDRESS:
         if (!push_peer(L, exchange, false)) lua_pushnil(L);
         break;
@@ -257,11 +282,8 @@ static int request_destroy(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"read", request_read},
-    {"body", request_body},
-    {"setMaxBodySize", request_set_max_body_size},
-    {"destroy", request_destroy},
-    {NULL, NULL},
+    {"read", request_read},       {"body", request_body}, {"setMaxBodySize", request_set_max_body_size},
+    {"destroy", request_destroy}, {NULL, NULL},
 };
 
 const struct lua_http_class lua_http_request_class = {

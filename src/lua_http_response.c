@@ -25,7 +25,9 @@ static const char *const field_names[] = {
 static int get(lua_State *L, struct http_box *box, int field) {
     const struct http_exchange *exchange = box->exchange;
     switch ((enum field)field) {
-    case STATUS_CODE: lua_pushinteger(L, exchange->status); break;
+    case STATUS_CODE:
+        lua_pushinteger(L, exchange->status);
+        break;
     case STATUS_MESSAGE:
         if (exchange->reason.len > 0) {
             lua_pushlstring(L, exchange->reason.data, exchange->reason.len);
@@ -33,8 +35,12 @@ static int get(lua_State *L, struct http_box *box, int field) {
             lua_pushstring(L, http_reason(exchange->status));
         }
         break;
-    case HEADERS_SENT: lua_pushboolean(L, exchange->response != HTTP_RESPONSE_OPEN); break;
-    case FINISHED: lua_pushboolean(L, exchange->response == HTTP_RESPONSE_ENDED); break;
+    case HEADERS_SENT:
+        lua_pushboolean(L, exchange->response != HTTP_RESPONSE_OPEN);
+        break;
+    case FINISHED:
+        lua_pushboolean(L, exchange->response == HTTP_RESPONSE_ENDED);
+        break;
     }
     return 1;
 }
@@ -71,7 +77,8 @@ static void set_value(lua_State *L, struct http_exchange *exchange, const char *
     if (lua_type(L, name) != LUA_TSTRING) luaL_error(L, "%s: header name must be a string", function);
     name_bytes = lua_tolstring(L, name, &name_len);
     if (lua_type(L, value) != LUA_TSTRING && lua_type(L, value) != LUA_TNUMBER)
-        luaL_error(L, "%s: value of header '%s' must be a string, got %s", function, name_bytes, luaL_typename(L, value));
+        luaL_error(L, "%s: value of header '%s' must be a string, got %s", function, name_bytes,
+                   luaL_typename(L, value));
     lua_pushvalue(L, value); /* a number would be changed in the caller's table */
     value_bytes = lua_tolstring(L, -1, &value_len);
     int err = http_response_set_header(exchange, name_bytes, name_len, value_bytes, value_len, replace, &why);
@@ -138,8 +145,7 @@ static int response_add_trailer(lua_State *L) {
     size_t name_len, value_len;
     const char *name = luaL_checklstring(L, 2, &name_len), *value = luaL_checklstring(L, 3, &value_len), *why = NULL;
     if (is_over(box)) return over(L, box, "addTrailer");
-    check_err(L, "addTrailer",
-              http_response_add_trailer(box->exchange, name, name_len, value, value_len, &why), why);
+    check_err(L, "addTrailer", http_response_add_trailer(box->exchange, name, name_len, value, value_len, &why), why);
     lua_settop(L, 1);
     return 1;
 }
@@ -236,6 +242,29 @@ static int response_write(lua_State *L) {
     return 1;
 }
 
+/* res:sendDescriptor(fd, offset, length): that part of a file as body bytes; the length of the body must have been set.
+ * true once all of it is on its way; nil, message, code. The descriptor stays the caller's. */
+static int response_send_descriptor(lua_State *L) {
+    struct http_box *box = check(L);
+    int fd = luaL_checkint(L, 2);
+    double offset = luaL_checknumber(L, 3), len = luaL_checknumber(L, 4);
+    const char *why = NULL;
+    luaL_argcheck(L, offset >= 0 && offset < 9e15, 3, "not an offset");
+    luaL_argcheck(L, len >= 0 && len < 9e15, 4, "not a length");
+    struct http_exchange *exchange = box->exchange;
+    if (is_over(box)) return over(L, box, "sendDescriptor");
+    if (exchange->owner.writer) return luaL_error(L, "sendDescriptor: another coroutine waits in write already");
+    if (!lua_isyieldable(L)) return luaL_error(L, "sendDescriptor: waits, so it must be called inside a coroutine");
+    int err = http_response_send_file(exchange, fd, (uint64_t)offset, (uint64_t)len, &why);
+    if (err < 0) return lua_http_fail(L, "sendDescriptor", err, why);
+    if (exchange->file_left > 0) {
+        exchange->connection->write_waiting = true;
+        return lua_http_wait(L, &exchange->owner.writer, &exchange->owner.writer_ref);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 /* res:finish([bytes]): ends the answer. true, or nil, message, code. */
 static int response_finish(lua_State *L) {
     struct http_box *box = check(L);
@@ -311,6 +340,7 @@ static const luaL_Reg methods[] = {
     {"addTrailer", response_add_trailer},
     {"writeHead", response_write_head},
     {"write", response_write},
+    {"sendDescriptor", response_send_descriptor},
     {"finish", response_finish},
     {"writeContinue", response_write_continue},
     {"writeInformation", response_write_information},

@@ -34,8 +34,10 @@ static const char usage_text[] = "usage: clua [-e CODE] [-v] [-h] [SCRIPT [ARGS.
 
 static uv_loop_t loop;
 
+/* Also the end of a master whose dispatch script fails after dispatch(): its workers see the channel end. */
 static void script_failed(const char *error) {
     fprintf(stderr, "clua: %s\n", error);
+    lua_master_abandon();
     exit(host_error_status() ? host_error_status() : EXIT_UNCAUGHT);
 }
 
@@ -65,9 +67,18 @@ static int open_lua(void) {
     return 0;
 }
 
+/* The script itself has failed, not a handler of it: that is never survived. */
+static void chunk_failed(const char *error) {
+    if (worker_is_one()) {
+        worker_failed(error);
+    } else {
+        script_failed(error);
+    }
+}
+
 static void main_done(void *data, enum task_status status, const char *error) {
     (void)data;
-    if (status == TASK_FAILED) host_uncaught(error);
+    if (status == TASK_FAILED) chunk_failed(error);
 }
 
 /* Runs the chunk on top of the stack with these arguments, then the loop until nothing is left to wait for. */
@@ -75,7 +86,7 @@ static int run_chunk(char **args, int count) {
     lua_State *L = host_state();
     luaL_checkstack(L, count, "too many arguments");
     for (int i = 0; i < count; i++) lua_pushstring(L, args[i]);
-    if (host_run(count, main_done, NULL) == TASK_FAILED) host_uncaught(host_error());
+    if (host_run(count, main_done, NULL) == TASK_FAILED) chunk_failed(host_error());
     return 0;
 }
 
@@ -174,8 +185,8 @@ int main(int argc, char **argv) {
             fputs(usage_text, stdout);
             return 0;
         default:
-            fprintf(stderr, "clua: %s '-%c': see clua -h\n", optopt == 'e' ? "an argument is missing after" : "unknown option",
-                    optopt);
+            fprintf(stderr, "clua: %s '-%c': see clua -h\n",
+                    optopt == 'e' ? "an argument is missing after" : "unknown option", optopt);
             return EXIT_USAGE;
         }
     }

@@ -12,6 +12,7 @@
 #include "loan.h"
 #include "log.h"
 #include "lua_host.h"
+#include "lua_status.h"
 #include "master.h"
 #include "pidfile.h"
 #include "pool.h"
@@ -23,6 +24,12 @@ static int exit_status;
 
 int lua_master_exit_status(void) {
     return exit_status;
+}
+
+void lua_master_abandon(void) {
+    for (struct pool *pool = pool_first(); pool; pool = pool->next)
+        while (pool->listeners) listener_close(pool->listeners);
+    pidfile_close();
 }
 
 /* ---- events up ------------------------------------------------------------------------------------------------ */
@@ -143,7 +150,8 @@ static int choose_in_lua(struct pool *pool, struct slot **slots, int count) {
     }
     enum task_status status = host_run1(1, NULL, NULL);
     if (status != TASK_FINISHED) {
-        if (status == TASK_SUSPENDED) log_write(CLUA_LOG_ERROR, "balance function of %s waits: ignored", pool->options.name);
+        if (status == TASK_SUSPENDED)
+            log_write(CLUA_LOG_ERROR, "balance function of %s waits: ignored", pool->options.name);
         return -1;
     }
     int chosen = (int)lua_tointeger(L, -1) - 1;
@@ -174,7 +182,6 @@ static int core_setup(lua_State *L) {
     int err = master_open(host_loop(), &master_events);
     if (err < 0) return host_fail(L, err);
     log_role("master");
-    host_set_uncaught(NULL); /* an error in the dispatch script's handlers is logged, the cluster lives on */
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -228,10 +235,12 @@ static int core_pool(lua_State *L) {
     options.lost = field_string(L, "lost", &options.lost_len);
     options.args = field_string(L, "args", &args_len);
     options.args_len = (uint32_t)args_len;
-    if (!options.name || !options.script || !options.gone || !options.lost || args_len > SEGMENT_ARGS_BYTES)
-        return luaL_error(L, "pool: incomplete options");
-    struct pool *pool = pool_new(&options);
-    if (!pool) return luaL_error(L, "out of memory");
+    bool complete = options.name && options.script && options.gone && options.lost && args_len <= SEGMENT_ARGS_BYTES;
+    struct pool *pool = complete ? pool_new(&options) : NULL;
+    if (!pool) {
+        pool_options_free(&options);
+        return luaL_error(L, complete ? "out of memory" : "pool: incomplete options");
+    }
     lua_getfield(L, 1, "balance");
     if (lua_isfunction(L, -1)) {
         lua_pushlightuserdata(L, &choosers_key);
@@ -289,6 +298,13 @@ static int core_lend(lua_State *L) {
     return 0;
 }
 
+/* running(): the start has succeeded; from now on an error of the dispatch script is logged and the cluster lives on */
+static int core_running(lua_State *L) {
+    (void)L;
+    host_set_uncaught(NULL);
+    return 0;
+}
+
 /* check_user(user, group): true, or nil, message, code; "" is neither */
 static int core_check_user(lua_State *L) {
     char why[256];
@@ -343,71 +359,6 @@ static int core_deliver(lua_State *L) {
     return 1;
 }
 
-static void set_number(lua_State *L, const char *name, double value) {
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
-/* Values that the worker published; read twice if it wrote meanwhile, then shown as they are. */
-static void push_values(lua_State *L, const struct segment *segment) {
-    struct segment_value values[SEGMENT_VALUES];
-    for (int attempt = 0; attempt < 2; attempt++) {
-        uint32_t version = atomic_load(&segment->values_version);
-        memcpy(values, segment->values, sizeof values);
-        if ((version & 1) == 0 && atomic_load(&segment->values_version) == version) break;
-    }
-    lua_newtable(L);
-    for (int i = 0; i < SEGMENT_VALUES && values[i].key[0]; i++) {
-        lua_pushlstring(L, values[i].key, strnlen(values[i].key, sizeof values[i].key));
-        lua_pushlstring(L, values[i].value, strnlen(values[i].value, sizeof values[i].value));
-        lua_rawset(L, -3);
-    }
-}
-
-/* workers(pool): array of what is known of each worker */
-static int core_workers(lua_State *L) {
-    struct pool *pool = check_pool(L, 1);
-    int i = 0;
-    lua_newtable(L);
-    for (struct slot *slot = pool->slots; slot; slot = slot->next) {
-        const struct figures *figures = &slot->segment->figures;
-        if (slot->state == SLOT_GONE) continue;
-        lua_createtable(L, 0, 14);
-        set_number(L, "id", slot->worker_id);
-        set_number(L, "serial", slot->serial);
-        set_number(L, "pid", slot->pid);
-        set_number(L, "remain", atomic_load_explicit(&figures->remain, memory_order_relaxed));
-        set_number(L, "scores", (double)atomic_load_explicit(&figures->scores, memory_order_relaxed));
-        set_number(L, "loans", slot->outstanding);
-        set_number(L, "handed", (double)slot->handed);
-        set_number(L, "rss", (double)atomic_load_explicit(&figures->rss_bytes, memory_order_relaxed));
-        set_number(L, "lua_heap", (double)atomic_load_explicit(&figures->lua_heap_bytes, memory_order_relaxed));
-        set_number(L, "loop_lag", atomic_load_explicit(&figures->loop_lag_us, memory_order_relaxed) / 1e6);
-        set_number(L, "age", (double)(uv_now(host_loop()) - slot->started_at_ms) / 1000.0);
-        lua_pushboolean(L, slot->stuck);
-        lua_setfield(L, -2, "stuck");
-        lua_pushstring(L, slot_state_name(slot->state));
-        lua_setfield(L, -2, "state");
-        push_values(L, slot->segment);
-        lua_setfield(L, -2, "values");
-        lua_rawseti(L, -2, ++i);
-    }
-    return 1;
-}
-
-/* counters(pool) */
-static int core_counters(lua_State *L) {
-    struct pool *pool = check_pool(L, 1);
-    lua_createtable(L, 0, 8);
-    set_number(L, "accepted", (double)pool->accepted);
-    set_number(L, "turned_away", (double)pool->turned_away);
-    set_number(L, "lost", (double)pool->lost);
-    set_number(L, "stolen", (double)pool->stolen);
-    set_number(L, "waiting", pool->waiting_count);
-    set_number(L, "parked", pool->parked_count);
-    return 1;
-}
-
 /* pidfile(path): true, or nil, message, code */
 static int core_pidfile(lua_State *L) {
     char why[512];
@@ -426,10 +377,10 @@ static int core_publish_pid(lua_State *L) {
     return 1;
 }
 
-/* finish(status): the workers are gone; the loop ends when the last client has its answer */
+/* finish(status, at_once): the workers are gone; the loop ends when the last client has taken its answer, or now */
 static int core_finish(lua_State *L) {
     exit_status = (int)luaL_checkinteger(L, 1);
-    master_finish();
+    master_finish(lua_toboolean(L, 2));
     return 0;
 }
 
@@ -453,15 +404,24 @@ static int core_signal_name(lua_State *L) {
 
 int lua_master_open(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"setup", core_setup},       {"pool", core_pool},
-        {"listen", core_listen},     {"accept", core_accept},
-        {"close", core_close},       {"start", core_start},
-        {"retire", core_retire},     {"kill", core_kill},
-        {"deliver", core_deliver},   {"workers", core_workers},
-        {"counters", core_counters}, {"pidfile", core_pidfile},
-        {"publish_pid", core_publish_pid}, {"finish", core_finish},
-        {"lend", core_lend},         {"check_user", core_check_user},
-        {"cpus", core_cpus},         {"signal_name", core_signal_name},
+        {"setup", core_setup},
+        {"pool", core_pool},
+        {"listen", core_listen},
+        {"accept", core_accept},
+        {"close", core_close},
+        {"start", core_start},
+        {"retire", core_retire},
+        {"kill", core_kill},
+        {"deliver", core_deliver},
+        {"workers", lua_status_workers},
+        {"counters", lua_status_counters},
+        {"pidfile", core_pidfile},
+        {"publish_pid", core_publish_pid},
+        {"finish", core_finish},
+        {"lend", core_lend},
+        {"check_user", core_check_user},
+        {"cpus", core_cpus},         {"running", core_running},
+        {"signal_name", core_signal_name},
         {NULL, NULL},
     };
     lua_pushlightuserdata(L, &choosers_key);

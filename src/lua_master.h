@@ -7,6 +7,9 @@
 /* require "clua.core.master". */
 int lua_master_open(lua_State *L);
 
+/* The process is about to exit without a proper stop: removes pid file and socket files. */
+void lua_master_abandon(void);
+
 /* What the process exits with when its loop has ended. */
 int lua_master_exit_status(void);
 

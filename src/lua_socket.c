@@ -301,9 +301,15 @@ static int box_tostring(lua_State *L) {
 
 int lua_socket_open(lua_State *L) {
     static const luaL_Reg methods[] = {
-        {"read_start", box_read_start}, {"read_stop", box_read_stop}, {"write", box_write},
-        {"shutdown", box_shutdown},     {"close", box_close},         {"reset", box_reset},
-        {"park", box_park},             {"info", box_info},           {"address", box_address},
+        {"read_start", box_read_start},
+        {"read_stop", box_read_stop},
+        {"write", box_write},
+        {"shutdown", box_shutdown},
+        {"close", box_close},
+        {"reset", box_reset},
+        {"park", box_park},
+        {"info", box_info},
+        {"address", box_address},
         {NULL, NULL},
     };
     static const luaL_Reg meta[] = {{"__tostring", box_tostring}, {NULL, NULL}};

@@ -148,10 +148,11 @@ static int core_leave(lua_State *L) {
 
 int lua_worker_open(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"setup", core_setup},     {"ready", core_ready},     {"boot", core_boot},
-        {"transact", core_transact}, {"release", core_release}, {"figures", core_figures},
-        {"monset", core_monset},   {"broadcast", core_broadcast}, {"leave", core_leave},
-        {NULL, NULL},
+        {"setup", core_setup},     {"ready", core_ready},
+        {"boot", core_boot},       {"transact", core_transact},
+        {"release", core_release}, {"figures", core_figures},
+        {"monset", core_monset},   {"broadcast", core_broadcast},
+        {"leave", core_leave},     {NULL, NULL},
     };
     lua_newtable(L);
     luaL_register(L, NULL, functions);

@@ -21,11 +21,11 @@
 #include "slot.h"
 
 enum {
-    CHECK_MS = 200,        /* deadlines of slots, hung workers, strangers' zombies */
-    QUIET_MS = 1000,       /* without any busy worker: the watch stops */
-    ASLEEP_MS = 3000,      /* a worker ticks every second even when it has nothing to do */
-    UNTAKEN_MS = 20,       /* a loan that nobody takes for so long waits for a stopped or starved process */
-    STRANGER_CHECKS = 5,   /* checks before a child that nobody here knows is reaped: it may be luv's */
+    CHECK_MS = 200,      /* deadlines of slots, hung workers, strangers' zombies */
+    QUIET_MS = 1000,     /* without any busy worker: the watch stops */
+    ASLEEP_MS = 3000,    /* a worker ticks every second even when it has nothing to do */
+    UNTAKEN_MS = 20,     /* a loan that nobody takes for so long waits for a stopped or starved process */
+    STRANGER_CHECKS = 5, /* checks before a child that nobody here knows is reaped: it may be luv's */
 };
 
 static const int handled_signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGCHLD};
@@ -149,6 +149,9 @@ static void check_tick(struct slot *slot) {
     }
     slot->still_checks++; /* checks, not time: a master that was stopped itself has not looked meanwhile */
     uint32_t hang_timeout = slot->pool->options.hang_timeout_ms;
+    /* One that waits in poll is not late before its next heartbeat is. */
+    bool waits = atomic_load_explicit(&slot->segment->figures.busy_since_ms, memory_order_relaxed) == 0;
+    if (waits && hang_timeout > 0 && hang_timeout < ASLEEP_MS) hang_timeout = ASLEEP_MS;
     if (hang_timeout == 0 || (uint64_t)slot->still_checks * CHECK_MS < hang_timeout || slot->hung) return;
     slot->hung = true;
     log_write(CLUA_LOG_ERROR, "worker %u of %s, pid %d, hangs: its loop has not turned for %.3g s: killing it",
@@ -182,8 +185,8 @@ static bool somebody_is_busy(void) {
     for (struct pool *pool = pool_first(); pool; pool = pool->next) {
         if (!worth_watching(pool)) continue;
         for (struct slot *slot = pool->slots; slot; slot = slot->next)
-            if (slot->state == SLOT_READY && (atomic_load(&slot->segment->figures.busy_since_ms) != 0 ||
-                                              !loan_has_taken_all(slot)))
+            if (slot->state == SLOT_READY &&
+                (atomic_load(&slot->segment->figures.busy_since_ms) != 0 || !loan_has_taken_all(slot)))
                 return true;
     }
     return false;
@@ -271,10 +274,11 @@ int master_open(uv_loop_t *loop, const struct master_hooks *hooks) {
     return err;
 }
 
-void master_finish(void) {
+void master_finish(bool at_once) {
     for (struct pool *pool = pool_first(); pool; pool = pool->next) {
         lobby_turn_away_waiting(pool);
         lobby_end_parked(pool);
+        if (at_once) lobby_end_farewells(pool);
     }
     master.finishing = true;
 }

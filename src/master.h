@@ -2,6 +2,8 @@
 #ifndef CLUA_MASTER_H
 #define CLUA_MASTER_H
 
+#include <stdbool.h>
+
 #include <uv.h>
 
 struct pool;
@@ -17,7 +19,8 @@ int master_open(uv_loop_t *loop, const struct master_hooks *hooks);
 /* Starts accepting on the listeners of a pool. */
 int master_accept(struct pool *pool);
 
-/* The workers are gone: answers and closes what is left in the lobby, then on_finished. */
-void master_finish(void);
+/* The workers are gone: answers and closes what is left in the lobby, then on_finished. at_once: without waiting for
+ * clients to take their answers. */
+void master_finish(bool at_once);
 
 #endif

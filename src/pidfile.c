@@ -19,7 +19,8 @@ static char file_path[PATH_MAX];
 
 static bool is_at_path(int fd, const char *path) {
     struct stat ours, there;
-    return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+    return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_dev == there.st_dev &&
+           ours.st_ino == there.st_ino;
 }
 
 static int live(int fd, const char *path, char *why, size_t why_len) {

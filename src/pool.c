@@ -18,6 +18,16 @@ struct pool *pool_first(void) {
     return pools;
 }
 
+void pool_options_free(struct pool_options *options) {
+    free(options->name);
+    free(options->script);
+    free(options->user);
+    free(options->group);
+    free(options->args);
+    free(options->gone);
+    free(options->lost);
+}
+
 struct pool *pool_new(const struct pool_options *options) {
     struct pool *pool = calloc(1, sizeof *pool);
     if (!pool) return NULL;

@@ -40,6 +40,7 @@ struct pool {
 };
 
 struct pool *pool_new(const struct pool_options *options); /* takes the strings; NULL: out of memory */
+void pool_options_free(struct pool_options *options);
 struct pool *pool_first(void);
 
 /* Lends what waits, as far as workers can take it. */

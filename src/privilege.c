@@ -58,7 +58,8 @@ int privilege_drop(const char *user, const char *group, char *why, size_t why_le
     if (geteuid() != 0 && uid == geteuid() && gid == getegid()) return 0;
     if (user[0] ? initgroups(user, gid) < 0 : setgroups(1, &gid) < 0)
         return failed("cannot set the groups of", user[0] ? user : group, why, why_len);
-    if (setresgid(gid, gid, gid) < 0) return failed("cannot change the group to", group[0] ? group : user, why, why_len);
+    if (setresgid(gid, gid, gid) < 0)
+        return failed("cannot change the group to", group[0] ? group : user, why, why_len);
     if (setresuid(uid, uid, uid) < 0) return failed("cannot change the user to", user, why, why_len);
 
     uid_t ruid, euid, suid;

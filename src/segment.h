@@ -72,17 +72,17 @@ struct completion {
 
 /* What crosses the fork. Written by the master before the worker runs, read once by the worker. */
 struct boot {
-    uint32_t worker_id;        /* position in its pool, from 1; a replacement has the same */
-    uint32_t generation;       /* counts the starts of this pool's workers */
-    uint32_t term_timeout_ms;  /* how long a draining worker may go on */
-    uint32_t linger_ms;        /* idle time after which a keep-alive connection is parked */
-    uint32_t maxc;             /* ask to be replaced after so many requests; 0 = never; jitter already applied */
-    uint32_t log_level;        /* enum log_level */
-    uint64_t max_rss_bytes;    /* ask to be replaced above this; 0 = never */
-    char name[256];            /* name of the registration, for logs */
-    char script[4096];         /* worker script, absolute path */
-    char user[64], group[64];  /* empty: keep */
-    uint32_t argc;             /* strings in args, each ended by NUL */
+    uint32_t worker_id;       /* position in its pool, from 1; a replacement has the same */
+    uint32_t generation;      /* counts the starts of this pool's workers */
+    uint32_t term_timeout_ms; /* how long a draining worker may go on */
+    uint32_t linger_ms;       /* idle time after which a keep-alive connection is parked */
+    uint32_t maxc;            /* ask to be replaced after so many requests; 0 = never; jitter already applied */
+    uint32_t log_level;       /* enum log_level */
+    uint64_t max_rss_bytes;   /* ask to be replaced above this; 0 = never */
+    char name[256];           /* name of the registration, for logs */
+    char script[4096];        /* worker script, absolute path */
+    char user[64], group[64]; /* empty: keep */
+    uint32_t argc;            /* strings in args, each ended by NUL */
     char args[SEGMENT_ARGS_BYTES];
 };
 
@@ -95,7 +95,7 @@ struct figures {
     _Atomic uint64_t scores;        /* requests begun, ever */
     _Atomic uint64_t rss_bytes;
     _Atomic uint64_t lua_heap_bytes;
-    _Atomic uint32_t loop_lag_us;   /* length of the longest turn of the loop in the last second */
+    _Atomic uint32_t loop_lag_us; /* length of the longest turn of the loop in the last second */
 };
 
 /* Which events the sleeping master wants a doorbell for. The master sets bits before it sleeps and looks again after;

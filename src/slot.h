@@ -1,7 +1,7 @@
 /* MASTER. A slot: the master's record of one worker process, from fork to reaping.
  *
- * The life of a slot is one function, slot_step(state, event). It alone writes `state`, sets the deadline, and tells
- * the policy (Lua) what has happened; how to start, drain and kill a process is done by the functions it calls. */
+ * The life of a slot is one function, slot_step(slot, event): it asks slot_decide() (slot_state.h), and it alone writes
+ * `state`, sets the deadline, and tells the policy (Lua) what has happened. */
 #ifndef CLUA_SLOT_H
 #define CLUA_SLOT_H
 
@@ -13,66 +13,9 @@
 #include "channel.h"
 #include "connection.h"
 #include "segment.h"
+#include "slot_state.h"
 
 struct pool;
-
-#define SLOT_STATES(X)                                                                                                 \
-    X(STARTING, "starting") /* forked; its script has not called ready() yet */                                        \
-    X(READY, "ready")       /* can be lent connections */                                                              \
-    X(DRAINING, "draining") /* told to finish (or does so by itself); gets no more connections */                      \
-    X(EXITING, "exiting")   /* its channel has ended: exit is a matter of moments */                                   \
-    X(KILLED, "killed")     /* SIGKILL was sent */                                                                     \
-    X(GONE, "gone")         /* reaped; the slot is freed at the end of this turn */
-
-#define SLOT_EVENTS(X)                                                                                                 \
-    X(READY, "ready")     /* message of the worker */                                                                  \
-    X(LEAVE, "leave")     /* the worker drains by itself (SIGTERM) */                                                  \
-    X(RETIRE, "retire")   /* the policy wants it to finish */                                                          \
-    X(KILL, "kill")       /* the policy wants it gone at once, or it has broken the protocol */                        \
-    X(EXPIRE, "expire")   /* the deadline of the state has passed */                                                   \
-    X(HANGUP, "hangup")   /* the channel has ended */                                                                  \
-    X(EXIT, "exit")       /* reaped */
-
-enum slot_state {
-#define X(name, text) SLOT_##name,
-    SLOT_STATES(X)
-#undef X
-        SLOT_STATE_COUNT
-};
-
-enum slot_event {
-#define X(name, text) SLOT_EVENT_##name,
-    SLOT_EVENTS(X)
-#undef X
-        SLOT_EVENT_COUNT
-};
-
-const char *slot_state_name(enum slot_state state);
-
-/* What a step has to do besides changing the state: the step function decides, slot.c carries out. */
-enum slot_action {
-    SLOT_DO_NOTHING = 0,
-    SLOT_DO_TELL_READY = 1 << 0,  /* tell the policy */
-    SLOT_DO_SEND_DRAIN = 1 << 1,  /* CHANNEL_DRAIN */
-    SLOT_DO_KILL = 1 << 2,        /* SIGKILL */
-    SLOT_DO_CLOSE = 1 << 3,       /* settle its loans, close channel and segment, tell the policy */
-    SLOT_DO_WARN_READY = 1 << 4,  /* log: did not become ready in time */
-    SLOT_DO_WARN_DRAIN = 1 << 5,  /* log: did not finish in time */
-    SLOT_DO_WARN_ALIVE = 1 << 6,  /* log: still there after SIGKILL */
-    SLOT_DO_BUG = 1 << 7,         /* an impossible pair of state and event */
-};
-
-/* Which deadline the new state has. */
-enum slot_deadline { SLOT_NO_DEADLINE, SLOT_READY_DEADLINE, SLOT_TERM_DEADLINE, SLOT_EXIT_DEADLINE, SLOT_KILL_DEADLINE };
-
-struct slot_verdict {
-    enum slot_state state;
-    enum slot_deadline deadline;
-    unsigned actions; /* enum slot_action */
-};
-
-/* The step function, pure. */
-struct slot_verdict slot_decide(enum slot_state state, enum slot_event event);
 
 struct slot {
     struct slot *next; /* the pool's list */
@@ -91,6 +34,7 @@ struct slot {
     int channel_fd;
     uv_poll_t channel;
     bool drain_unsent, wants_write, hung;
+    bool has_unowned; /* lent connections whose descriptor the master gives up once they are taken */
 
     struct connection **loans; /* by loan index: the connection, NULL, or LOAN_TAKEN_MARK */
     uint32_t *free_loans;
@@ -98,9 +42,9 @@ struct slot {
     struct channel_loan batch[CHANNEL_LOANS_MAX]; /* to be sent at the end of this turn */
     struct connection *batch_connections[CHANNEL_LOANS_MAX];
     uint32_t batch_count;
-    uint32_t sent;           /* loans ever sent; the segment says how many were taken */
-    uint64_t sent_at_ms;     /* of the oldest that may be untaken */
-    uint64_t handed;         /* loans ever handed, levelled between the workers of a pool */
+    uint32_t sent;       /* loans ever sent; the segment says how many were taken */
+    uint64_t sent_at_ms; /* of the oldest that may be untaken */
+    uint64_t handed;     /* loans ever handed, levelled between the workers of a pool */
     uint64_t no_fds_until_ms;
     uint32_t recalled[CHANNEL_LOANS_MAX];
     uint32_t recalled_count;

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "borrow.h"
+#include "channel.h"
 
 struct queued_write {
     uv_write_t request;
@@ -27,6 +28,7 @@ struct queued_write {
 static char shared_buffer[64 * 1024];
 static const struct stream_hooks no_hooks;
 static struct stream *all_streams;
+static struct stream *by_loan[SEGMENT_LOANS];
 static size_t all_count;
 
 static struct stream *stream_of(uv_handle_t *handle) {
@@ -82,6 +84,18 @@ int stream_open(uv_loop_t *loop, int fd, const struct stream_hooks *hooks, void 
     return 0;
 }
 
+void stream_borrow(struct stream *stream, const struct channel_loan *loan) {
+    stream->loan = loan->loan;
+    stream->lent = loan->lent;
+    stream->port = loan->port;
+    stream->unowned = (loan->flags & CHANNEL_LOAN_UNOWNED) != 0;
+    by_loan[loan->loan] = stream;
+}
+
+struct stream *stream_of_loan(uint32_t loan) {
+    return loan < SEGMENT_LOANS ? by_loan[loan] : NULL;
+}
+
 void stream_own(struct stream *stream, const struct stream_hooks *hooks, void *owner) {
     stream->hooks = hooks ? hooks : &no_hooks;
     stream->owner = owner;
@@ -110,7 +124,9 @@ static void finish(struct stream *stream, enum completion_kind kind, uint32_t au
     if (stream->closing) return;
     stream->closing = true;
     uv_close(&stream->uv.handle, handle_closed);
-    if (stream->loan != STREAM_NO_LOAN) borrow_complete(stream->loan, kind, aux, urgent);
+    if (stream->loan == STREAM_NO_LOAN) return;
+    by_loan[stream->loan] = NULL; /* from the entry on the master may lend under this index again */
+    borrow_complete(stream->loan, kind, aux, urgent);
 }
 
 static bool taken(const struct stream *stream) {

@@ -47,13 +47,20 @@ struct stream {
     uint16_t port;               /* local port that the client came to; 0 for a unix socket */
     uint8_t claim;               /* enum loan_state that reading or writing moves the loan to: READING or HELD */
     bool unowned : 1;            /* the master kept no descriptor: cannot be parked or given back */
-    uint8_t woken_from;   /* state before the read that is under way, 0 when it was not one that can be taken */
+    uint8_t woken_from;          /* state before the read that is under way, 0 when it was not one that can be taken */
     bool reading : 1, ended : 1, closing : 1, shut_after_write : 1, shut : 1;
 };
 
 /* Makes a stream of a connected, non-blocking socket (TCP or unix). On success the stream owns fd; on failure the
  * caller still does. claim starts as HELD; nothing is read before stream_read_start(). 0 or UV_E*. */
 int stream_open(uv_loop_t *loop, int fd, const struct stream_hooks *hooks, void *owner, struct stream **out);
+
+/* Ties the stream to a loan of this worker. flags: CHANNEL_LOAN_*. */
+struct channel_loan;
+void stream_borrow(struct stream *stream, const struct channel_loan *loan);
+
+/* The open stream of a loan, or NULL. */
+struct stream *stream_of_loan(uint32_t loan);
 
 /* Hands the stream to another owner (a raw socket becomes an HTTP connection and back). */
 void stream_own(struct stream *stream, const struct stream_hooks *hooks, void *owner);

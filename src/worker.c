@@ -24,7 +24,6 @@ enum { PACKETS_PER_TURN = 8, SAMPLE_INTERVAL_MS = 1000, RETRY_MS = 2 };
 
 static const struct worker_hooks no_hooks;
 
-
 static struct {
     uv_loop_t *loop;
     struct segment *segment;
@@ -35,7 +34,6 @@ static struct {
     uv_signal_t sigterm;
     uv_timer_t term_timer, retry_timer, heartbeat;
     struct channel_message message, outgoing; /* the packets being read and written */
-    struct stream *streams[SEGMENT_LOANS];
     uint64_t sampled_at;
     uint32_t longest_turn_ms, term_timeout_ms;
     bool is_worker, ready, draining, asked_to_leave, orphan, told_first;
@@ -145,36 +143,26 @@ static void take_loan(const struct channel_loan *loan, int fd) {
         if (!worker.draining) log_write(CLUA_LOG_WARN, "cannot take a connection: %s", uv_strerror(err));
         return;
     }
-    stream->loan = loan->loan;
-    stream->lent = loan->lent;
-    stream->port = loan->port;
-    stream->unowned = (loan->flags & CHANNEL_LOAN_UNOWNED) != 0;
-    worker.streams[loan->loan] = stream;
+    stream_borrow(stream, loan);
     worker.hooks->on_loan(stream);
 }
 
 static void take_loans(const struct channel_message *message, const int *fds, size_t fd_count) {
     const struct channel_loan *loans = message->u.loans;
     size_t count = message->head.count;
-    atomic_fetch_add_explicit(&borrow_figures()->loans_taken, (uint32_t)count, memory_order_release);
-    borrow_notify(WANT_TAKEN);
     if (fd_count < count)
         log_write(CLUA_LOG_WARN, "out of descriptors: %zu of %zu connections given back", count - fd_count, count);
-    for (size_t i = 0; i < count; i++) {
-        if (i < fd_count) {
-            take_loan(&loans[i], fds[i]);
-        } else {
-            return_loan(&loans[i]);
-        }
-    }
+    for (size_t i = fd_count; i < count; i++) return_loan(&loans[i]);
+    /* After the returns: once all is taken the master may close its copies of connections that it cannot keep. */
+    atomic_fetch_add_explicit(&borrow_figures()->loans_taken, (uint32_t)count, memory_order_release);
+    borrow_notify(WANT_TAKEN);
+    for (size_t i = 0; i < fd_count; i++) take_loan(&loans[i], fds[i]);
 }
 
 static void drop_recalled(const struct channel_message *message) {
     for (size_t i = 0; i < message->head.count; i++) {
-        uint32_t loan = message->u.recalled[i];
-        /* The word is asked first: a stream in the table may be of an earlier loan and freed by now. */
-        if (loan < SEGMENT_LOANS && atomic_load(borrow_word(loan)) == LOAN_TAKEN && worker.streams[loan])
-            stream_drop_taken(worker.streams[loan]);
+        struct stream *stream = stream_of_loan(message->u.recalled[i]);
+        if (stream) stream_drop_taken(stream);
     }
 }
 

@@ -7,7 +7,7 @@
 --       next()
 --     end)
 --     app:use(function(req, res) res:finish("hello\n") end)
---     http.createServer(app)
+--     local server = http.createServer(app.handler)
 --
 -- A middleware is `function(req, res, next)`: it answers, or calls `next()` for the following one, or `next(err)` with
 -- anything but nil and false to go to the error middleware. An error that it raises, before or after waiting, is the
@@ -19,6 +19,7 @@
 local final = require "clua.connect.final"
 local host = require "clua.core.host"
 local path = require "clua.connect.path"
+local usage = require "clua.usage"
 
 local App = {}
 App.__index = App
@@ -147,12 +148,12 @@ local function resolve(middleware)
   return function(...) return call(middleware, ...) end, debug.getinfo(call, "u").nparams - 1
 end
 
--- Its callers return what it returns, that is, they are gone: level 2 is the script's line.
+-- Its callers return what it returns, that is, they are gone: level 1 is the script's line.
 local function add(app, name, takes_error, mount, ...)
   local first = 1
   local segments
   if type(mount) == "string" then
-    if mount:sub(1, 1) ~= "/" then error(name .. ': a path begins with "/", got "' .. mount .. '"', 2) end
+    if mount:sub(1, 1) ~= "/" then usage.fail(1, '%s: a path begins with "/", got "%s"', name, mount) end
     segments = split_mount(mount)
     if #segments == 0 then segments = nil end
   else
@@ -160,10 +161,12 @@ local function add(app, name, takes_error, mount, ...)
   end
   local middlewares = { [0] = mount, ... }
   local count = select("#", ...)
-  if count < first then error(name .. ": a middleware is needed", 2) end
+  if count < first then usage.fail(1, "%s: a middleware is needed", name) end
   for i = first, count do
     local fn, nparams = resolve(middlewares[i])
-    if not fn then error(("%s: a middleware is a function or an app, got %s"):format(name, type(middlewares[i])), 2) end
+    if not fn then
+      usage.fail(1, "%s: a middleware is a function or an app, got %s", name, type(middlewares[i]))
+    end
     local is_error = takes_error or nparams == 4
     table.insert(app.layers, { fn = fn, segments = segments, takes_error = is_error })
   end

@@ -10,8 +10,10 @@
 -- @module clua.http
 
 local core = require "clua.core.http"
+require "clua.socket" -- an upgraded connection becomes one
 local uv = require "luv"
 local Emitter = require "clua.emitter"
+local file = require "clua.http.file"
 local options = require "clua.options"
 
 local http = {}
@@ -120,6 +122,16 @@ function Request:once(event, fn)
   events_of(self):once(event, fn)
   if event == "data" or event == "end" then start_pump(self) end
   return self
+end
+
+--- One header of the request without making a table of all: req:header("User-Agent").
+function Request:header(name)
+  return core.header(self, name:lower())
+end
+
+--- res:sendFile(path [, options]): see clua.http.file.
+function Response:sendFile(path, given)
+  return file.send(self, path, given)
 end
 
 core.emit(function(object, event)

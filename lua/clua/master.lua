@@ -198,7 +198,7 @@ local function all_gone(self)
   for _, registration in ipairs(self.registrations) do
     if registration.supervisor.worker_count > 0 then return end
   end
-  core.finish(self.forced and EXIT_FORCED or 0)
+  core.finish(self.forced and EXIT_FORCED or 0, self.forced)
 end
 
 local function supervise(self, registration)
@@ -250,6 +250,7 @@ function Master:dispatch()
   end
   for _, registration in ipairs(self.registrations) do supervise(self, registration) end
   for _, registration in ipairs(self.registrations) do registration.supervisor:start() end
+  core.running()
   return self
 end
 

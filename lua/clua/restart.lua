@@ -19,20 +19,20 @@ end
 -- @treturn number seconds to wait before the next start
 -- @treturn boolean true when this death is the one that gives up: from now on it is tried at the slowest pace
 function Restart:died(now, lived)
+  -- At the slowest pace deaths are further apart because we wait: that alone must not look like recovery.
+  local window = self.given_up and self.window + self.delay_max or self.window
   local kept = {}
   for _, at in ipairs(self.deaths) do
-    if now - at < self.window then kept[#kept + 1] = at end
+    if now - at < window then kept[#kept + 1] = at end
   end
   kept[#kept + 1] = now
   self.deaths = kept
   local count = #kept
-  if count == 1 then
-    self.given_up = false
-    return lived >= CALM_LIFE and 0 or self.delay, false
-  end
+  if count == 1 then self.given_up = false end
   local gives_up = count > self.max and not self.given_up
   if gives_up then self.given_up = true end
   if self.given_up then return self.delay_max, gives_up end
+  if count == 1 and lived >= CALM_LIFE then return 0, false end
   return math.min(self.delay * 2 ^ (count - 1), self.delay_max), false
 end
 

@@ -1,8 +1,9 @@
 --- Sockets: a connection that this worker has on loan (or any connected descriptor), as an event emitter and, inside a
 -- coroutine, as plain calls.
 --
--- Events: `data` (bytes), `end`, `drain`, `error` (message, code), `close`. Nothing is read before somebody wants to:
--- a `data` handler, or read(). While a handler of `data` waits, the connection is not read.
+-- Events: `data` (bytes), `end`, `drain`, `error` (message, code), `recall` (the worker drains: finish soon), `close`.
+-- Nothing is read before somebody wants to: a `data` handler, or read(). While a handler of `data` waits, the connection is
+-- not read.
 -- @module clua.socket
 
 local core = require "clua.core.socket"
@@ -157,7 +158,7 @@ local events = {}
 
 function events.data(self, bytes)
   if wake(self, "_reader", bytes) then
-    if not self._reader and self:listenerCount("data") == 0 then self[1]:read_stop() end
+    if not self._reader and not self.finished and self:listenerCount("data") == 0 then self[1]:read_stop() end
     return
   end
   if self:emit("data", bytes) or self.finished then return end

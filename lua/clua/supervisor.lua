@@ -1,7 +1,8 @@
---- Keeps the workers of one registration as many and as new as they are wanted: starts, restarts, replaces, scales, stops.
+--- Keeps the workers of one registration as many and as new as they are wanted: starts, restarts, replaces, scales,
+-- stops.
 --
--- A place is a position, 1 to count; it has a current worker and, while that is being replaced, an incoming one. All that
--- touches processes or time comes in through `ops`, so that this module is tested without either.
+-- A place is a position, 1 to count; it has a current worker and, while that is being replaced, an incoming one. All
+-- that touches processes or time comes in through `ops`, so that this module is tested without either.
 -- @module clua.supervisor
 
 local Supervisor = {}
@@ -21,15 +22,46 @@ function Supervisor.new(options)
     ops = options.ops,
     places = {}, -- id -> { current =, incoming =, cancel = }
     workers = {}, -- serial -> worker
-    queue = {}, -- replacements to come: { id =, job = }
-    replacing = nil, -- the one that is under way: { id =, worker =, job = }
     worker_count = 0,
+    queue = {}, -- replacements to come: { id =, job =, only = }
+    replacing = nil, -- the one that is under way: { id =, worker =, job = }
+    jobs = {}, -- reloads and recycles that have not ended
+    outbox = {}, -- what others are to hear at the end of this step
   }, Supervisor)
+end
+
+-- Others hear of a step when its state is whole, since what they hear may make them reload, scale or stop.
+local function tell(self, fn, ...)
+  local count, arguments = select("#", ...), { ... }
+  self.outbox[#self.outbox + 1] = function() fn(unpack(arguments, 1, count)) end
+end
+
+local function end_step(self)
+  while #self.outbox > 0 do table.remove(self.outbox, 1)() end
 end
 
 local function describe(self, worker)
   return ("worker %d of %s"):format(worker.id, self.name)
 end
+
+-- Says once that every place has a worker that is ready.
+local function check_ready(self)
+  if self.was_ready or self.stopping then return end
+  for id = 1, self.count do
+    local worker = self.places[id].current
+    if not worker or not worker.ready then return end
+  end
+  self.was_ready = true
+  tell(self, self.ops.all_ready)
+end
+
+local function check_gone(self)
+  if self.gone or self.worker_count > 0 then return end
+  self.gone = true
+  tell(self, self.ops.all_gone)
+end
+
+-- ---- starting -----------------------------------------------------------------------------------------------------
 
 -- Forks; the worker is known from here until its exit.
 local function fork(self, id)
@@ -39,8 +71,20 @@ local function fork(self, id)
   self.workers[serial] = worker
   self.worker_count = self.worker_count + 1
   self.ops.log("info", describe(self, worker) .. " started, pid " .. pid)
-  self.ops.emit("fork", self.name, id, pid)
+  tell(self, self.ops.emit, "fork", self.name, id, pid)
   return worker
+end
+
+-- Counts a death that nobody asked for; seconds to wait before the next start.
+local function count_death(self, lived)
+  local delay, gives_up = self.restart:died(self.ops.now(), lived)
+  if gives_up then
+    local text = ("%d deaths within %.3g s"):format(self.restart.max + 1, self.restart.window)
+    self.ops.log("error", ("gave up on %s: %s: trying every %.3g s"):format(self.name, text, delay))
+    tell(self, self.ops.emit, "giveup", self.name, text)
+    tell(self, self.ops.emit, "restartgiveup", self.name, text)
+  end
+  return delay
 end
 
 local start_place
@@ -50,20 +94,22 @@ local function start_later(self, id, delay)
   self.ops.log(delay > 1 and "warn" or "info", ("restart of worker %d of %s in %.3g s"):format(id, self.name, delay))
   place.cancel = self.ops.after(delay, function()
     place.cancel = nil
-    if self.places[id] == place and not place.current and not self.stopping then start_place(self, id) end
+    start_place(self, id)
+    end_step(self)
   end)
 end
 
+-- No process, no memory, no descriptor: nothing that a tight loop would mend.
+local function start_after_failure(self, id)
+  start_later(self, id, math.max(1, count_death(self, 0)))
+end
+
 function start_place(self, id)
-  local place = self.places[id]
   local worker, message = fork(self, id)
-  if worker then
-    place.current = worker
-    return
-  end
-  -- No process, no memory, no descriptor: nothing that a tight loop would mend.
+  self.places[id].current = worker
+  if worker then return end
   self.ops.log("error", ("cannot start worker %d of %s: %s"):format(id, self.name, message))
-  start_later(self, id, math.max(1, (self.restart:died(self.ops.now(), 0))))
+  start_after_failure(self, id)
 end
 
 local function cancel_timer(place)
@@ -82,35 +128,36 @@ function Supervisor:start()
     self.places[id] = {}
     start_place(self, id)
   end
-  self:check_ready()
-end
-
---- Says once that every place has a worker that is ready.
-function Supervisor:check_ready()
-  if self.was_ready then return end
-  for id = 1, self.count do
-    local worker = self.places[id].current
-    if not worker or not worker.ready then return end
-  end
-  self.was_ready = true
-  self.ops.all_ready()
+  check_ready(self)
+  end_step(self)
 end
 
 -- ---- replacing, one at a time -------------------------------------------------------------------------------------
 
+local function without(list, drop)
+  local kept = {}
+  for _, entry in ipairs(list) do
+    if not drop(entry) then kept[#kept + 1] = entry end
+  end
+  return kept
+end
+
 local function end_job(self, job, failure)
   if job.ended then return end
   job.ended = true
-  local kept = {}
-  for _, entry in ipairs(self.queue) do
-    if entry.job ~= job then kept[#kept + 1] = entry end
-  end
-  self.queue = kept
-  job.done(failure)
+  self.queue = without(self.queue, function(entry) return entry.job == job end)
+  self.jobs = without(self.jobs, function(other) return other == job end)
+  tell(self, job.done, failure)
 end
 
 local function job_progress(self, job)
   if job.todo == 0 and next(job.draining) == nil then end_job(self, job) end
+end
+
+-- One entry less, without a worker that drains for it.
+local function skip_entry(self, job)
+  job.todo = job.todo - 1
+  job_progress(self, job)
 end
 
 local next_replacement
@@ -123,21 +170,20 @@ local function replacement_failed(self, why)
 end
 
 function next_replacement(self)
-  while not self.replacing and not self.stopping and #self.queue > 0 do
+  while not self.replacing and #self.queue > 0 do
     local entry = table.remove(self.queue, 1)
     local place = self.places[entry.id]
-    if not place then
-      entry.job.todo = entry.job.todo - 1
-      job_progress(self, entry.job)
+    if not place or (entry.only and place.current ~= entry.only) then
+      skip_entry(self, entry.job)
     else
       cancel_timer(place)
       local worker, message = fork(self, entry.id)
+      place.incoming = worker
       self.replacing = { id = entry.id, worker = worker, job = entry.job }
       if not worker then
+        if not place.current then start_after_failure(self, entry.id) end
         replacement_failed(self, "cannot start a worker: " .. message)
-        return
       end
-      place.incoming = worker
     end
   end
 end
@@ -158,10 +204,12 @@ local function promote(self, worker)
   next_replacement(self)
 end
 
-local function new_job(self, ids, done)
+-- only: the worker that is to be replaced, when another one in its place would do.
+local function new_job(self, ids, only, done)
   local job = { todo = #ids, draining = {}, done = done }
-  for _, id in ipairs(ids) do self.queue[#self.queue + 1] = { id = id, job = job } end
-  if #ids == 0 then end_job(self, job) end
+  self.jobs[#self.jobs + 1] = job
+  for _, id in ipairs(ids) do self.queue[#self.queue + 1] = { id = id, job = job, only = only } end
+  job_progress(self, job)
   next_replacement(self)
 end
 
@@ -169,27 +217,31 @@ end
 -- follows it.
 -- @tparam[opt] function done done(failure or nil), when the last old worker is gone or the reload has stopped
 function Supervisor:reload(done)
+  if self.stopping then return end
   local ids = {}
   for id = 1, self.count do ids[id] = id end
   self.ops.log("info", ("reload of %s started"):format(self.name))
-  new_job(self, ids, function(failure)
-    if failure then
-      self.ops.log("error", ("reload of %s failed: %s: the old workers go on"):format(self.name, failure))
-    else
+  new_job(self, ids, nil, function(failure)
+    if not failure then
       self.ops.log("info", ("reload of %s done"):format(self.name))
+    elseif not self.stopping then
+      self.ops.log("error", ("reload of %s failed: %s: the old workers go on"):format(self.name, failure))
     end
     self.ops.emit("reload", self.name, failure)
     if done then done(failure) end
   end)
+  end_step(self)
 end
 
 -- A worker that has asked for it (maxc, max_rss).
 local function recycle(self, worker, reason)
-  new_job(self, { worker.id }, function(failure)
-    if not failure then return end
+  worker.recycling = true
+  new_job(self, { worker.id }, worker, function(failure)
+    if not failure or self.stopping then return end
     self.ops.log("error", ("cannot recycle %s (%s): %s"):format(describe(self, worker), reason, failure))
     self.ops.after(RETRY_RECYCLE, function()
-      if self.workers[worker.serial] and not self.stopping and not worker.retiring then recycle(self, worker, reason) end
+      if not self.stopping then recycle(self, worker, reason) end -- does nothing for one that is gone
+      end_step(self)
     end)
   end)
 end
@@ -201,42 +253,30 @@ function Supervisor:on_ready(serial)
   local worker = self.workers[serial]
   worker.ready = true
   self.ops.log("info", ("%s ready, pid %d"):format(describe(self, worker), worker.pid))
-  self.ops.emit("ready", self.name, worker.id, worker.pid)
+  tell(self, self.ops.emit, "ready", self.name, worker.id, worker.pid)
   if self.replacing and self.replacing.worker == worker then
     promote(self, worker)
   end
-  self:check_ready()
+  check_ready(self)
+  end_step(self)
 end
 
---- The worker asks to be replaced: "maxc" and "max_rss" wait for it, "term" has begun to drain by itself.
+--- The worker asks to be replaced: "maxc" and "max_rss" wait for it, "term" has begun to drain by itself. One that is
+-- not ready yet has nothing to leave: it is counted when it exits.
 function Supervisor:on_leave(serial, reason)
   local worker = self.workers[serial]
-  if not worker or worker.retiring or self.stopping then return end
+  if not worker or not worker.ready or worker.retiring or self.stopping then return end
+  if reason ~= "term" and worker.recycling then return end
   self.ops.log("info", ("%s leaves (%s), pid %d"):format(describe(self, worker), reason, worker.pid))
-  if reason ~= "term" then
-    recycle(self, worker, reason)
-    return
-  end
-  worker.retiring = true
-  local place = self.places[worker.id]
-  if place and place.current == worker then
+  if reason == "term" then
+    local place = self.places[worker.id]
+    worker.retiring = true
     place.current = nil
     if not place.incoming then start_place(self, worker.id) end
+  else
+    recycle(self, worker, reason)
   end
-end
-
-local function crashed(self, worker, lived)
-  local place = self.places[worker.id]
-  place.current = nil
-  local delay, gives_up = self.restart:died(self.ops.now(), lived)
-  if gives_up then
-    local text = ("%d deaths within %.3g s"):format(self.restart.max + 1, self.restart.window)
-    self.ops.log("error", ("gave up on %s: %s: trying every %.3g s"):format(self.name, text, delay))
-    self.ops.emit("giveup", self.name, text)
-    self.ops.emit("restartgiveup", self.name, text)
-  end
-  if place.incoming then return end -- its successor is on the way
-  start_later(self, worker.id, delay)
+  end_step(self)
 end
 
 --- The process is gone.
@@ -250,26 +290,38 @@ function Supervisor:on_exit(serial, info)
   local level = expected and info.status == 0 and "info" or "warn"
   self.ops.log(level, ("%s exited, pid %d, %s (age %.1f s, %d requests)"):format(describe(self, worker), worker.pid,
     info.how, info.lived, info.scores))
-  self.ops.emit("exit", self.name, worker.id, worker.pid, info.status, info.signal)
+  tell(self, self.ops.emit, "exit", self.name, worker.id, worker.pid, info.status, info.signal)
   local place = self.places[worker.id]
   if self.stopping then
-    if self.worker_count == 0 then self.ops.all_gone() end
+    check_gone(self)
   elseif self.replacing and self.replacing.worker == worker then
     place.incoming = nil
-    if not place.current then start_later(self, worker.id, (self.restart:died(self.ops.now(), info.lived))) end
+    if not place.current then start_later(self, worker.id, count_death(self, info.lived)) end
     replacement_failed(self, ("%s %s before it was ready"):format(describe(self, worker), info.how))
   elseif worker.job then
     worker.job.draining[serial] = nil
     job_progress(self, worker.job)
   elseif place and place.current == worker then
-    crashed(self, worker, info.lived)
+    place.current = nil
+    local delay = count_death(self, info.lived)
+    if not place.incoming then start_later(self, worker.id, delay) end -- else its successor is on the way
   end
+  end_step(self)
 end
 
 -- ---- scale and stop -----------------------------------------------------------------------------------------------
 
+local function drop_incoming(self, place)
+  local job = self.replacing.job
+  place.incoming.retiring = true
+  self.ops.kill(place.incoming.serial)
+  self.replacing = nil
+  skip_entry(self, job)
+end
+
 --- Sets the number of workers; the last places go first.
 function Supervisor:scale(count)
+  if self.stopping then return end
   local before = self.count
   self.count = count
   self.ops.log("info", ("%s scaled from %d to %d workers"):format(self.name, before, count))
@@ -282,26 +334,23 @@ function Supervisor:scale(count)
     self.places[id] = nil
     cancel_timer(place)
     if place.current then retire(self, place.current) end
-    if place.incoming then
-      place.incoming.retiring = true
-      self.ops.kill(place.incoming.serial)
-      self.replacing.job.todo = self.replacing.job.todo - 1
-      local job = self.replacing.job
-      self.replacing = nil
-      job_progress(self, job)
-      next_replacement(self)
-    end
+    if place.incoming then drop_incoming(self, place) end
   end
+  next_replacement(self)
+  check_ready(self)
+  end_step(self)
 end
 
---- Lets every worker finish; `all_gone` follows.
+--- Lets every worker finish; `all_gone` follows. A reload that has not ended fails.
 function Supervisor:stop()
   if self.stopping then return end
   self.stopping = true
-  self.queue = {}
+  for _, job in ipairs(self.jobs) do end_job(self, job, "the master stops") end
+  self.replacing = nil
   for _, place in pairs(self.places) do cancel_timer(place) end
   for _, worker in pairs(self.workers) do retire(self, worker) end
-  if self.worker_count == 0 then self.ops.all_gone() end
+  check_gone(self)
+  end_step(self)
 end
 
 --- Ends every worker at once; `all_gone` follows.

@@ -2,11 +2,11 @@
 --
 --     clua scripts/demo/main.lua [OFFSET]
 --
--- OFFSET is added to every port, for a machine on which they are taken: `main.lua 1000` serves 34749, 9080, ...
+-- OFFSET is added to every port, for a machine on which they are taken: 1000 makes it 34749, 9080, 34750 and 34751.
 local cluster = require "clua"
 local uv = require "luv"
 
-local offset = tonumber(arg[1] or 0)
+local offset = assert(tonumber(arg[1] or 0), "usage: main.lua [OFFSET], a number")
 
 -- A worker that drops its rights must still be able to read its script.
 local function others_can_read(path)
@@ -44,15 +44,17 @@ master:on("giveup", function(name, message)
   print(("workers of %s keep dying: %s"):format(name, message))
 end)
 
-print(([[
-try, in another terminal:
-  curl -d hello http://localhost:%d/some/path     JSON: method, url and body of the request
-  nc localhost %d                                  echo; say bye, or fatal
-  curl http://localhost:%d/                       one pool of workers ...
-  curl http://localhost:%d/                       ... on two ports
-  kill -USR1 %d                                   replaces all workers, loses no connection
-Ctrl-C ends it.
-]]):format(33749 + offset, 8080 + offset, 33750 + offset, 33751 + offset, uv.os_getpid()))
-io.stdout:flush()
+local function show(command, meaning)
+  print(("  %-46s %s"):format(command, meaning))
+end
+
+io.stdout:setvbuf "line" -- at once, also into a file
+print("try, in another terminal:")
+show(("curl -d hello http://localhost:%d/some/path"):format(33749 + offset), "JSON: method, url and body")
+show(("nc localhost %d"):format(8080 + offset), "echo; say bye, or fatal")
+show(("curl http://localhost:%d/"):format(33750 + offset), "one pool of workers ...")
+show(("curl http://localhost:%d/"):format(33751 + offset), "... on two ports")
+show(("kill -USR1 %d"):format(uv.os_getpid()), "replaces all workers, loses no connection")
+print("Ctrl-C ends it.\n")
 
 master:dispatch()

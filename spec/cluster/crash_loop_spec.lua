@@ -20,13 +20,14 @@ describe("a worker that crashes on boot", function()
     it(("(%s) backs off, is given up, and recovers when it is mended"):format(how), function()
       local c = cluster.start {
         app = "crash_on_boot", options = { cnum = 1 }, events = { "giveup" },
-        master = { max_fatal_restart = 3, restart_time_window = 60 }, files = { crash = how .. "\n" },
+        master = { max_fatal_restart = 3, restart_delay_max = 60 }, files = { crash = how .. "\n" },
       }
       local conn = assert(client.connect(c:address()))
       conn:send(client.format("GET", "/"))
       c:wait_log("gave up on ")
       c:wait_log("^event giveup")
       assert.is_true(c:count("exited, pid %d+, " .. told) >= 3, c:text())
+      c:wait_log("restart of worker 1 of .* in 60 s")
       local list = delays(c)
       assert.is_true(#list >= 3, c:text())
       for i = 2, #list do assert.is_true(list[i] > list[i - 1], c:text()) end
@@ -45,11 +46,13 @@ describe("a worker that crashes on boot", function()
   it("goes on being tried after it was given up", function()
     local c = cluster.start {
       app = "crash_on_boot", options = { cnum = 1 },
-      master = { max_fatal_restart = 2, restart_time_window = 60 }, files = { crash = "error\n" },
+      master = { max_fatal_restart = 2, restart_delay_max = 0.5 }, files = { crash = "error\n" },
     }
     c:wait_log("gave up on ")
+    c:wait_log("exited, pid", nil, 6)
+    assert.equal(1, c:count("gave up on "))
     os.remove(c.dir .. "/crash")
-    c:wait_log("all workers ready", nil, 1, 60)
+    c:wait_log("all workers ready")
     c:stop()
   end)
 

@@ -93,6 +93,23 @@ describe("kill -9 of a worker", function()
     assert.equal("", (conns[20]:read_all()))
   end)
 
+  it("leaves connections open that it was just giving back", function()
+    local c = cluster.up { app = "dies_giving_back", options = { cnum = 1, linger = 60 } }
+    local conns = {}
+    for i = 1, 10 do
+      conns[i] = assert(client.connect(c:address()))
+      assert.equal(200, (conns[i]:request("GET", "/")))
+    end
+    local dying = c:workers()[1].pid
+    assert.equal(502, (client.get(c:address(), "/die")))
+    for _, conn in ipairs(conns) do
+      local status, _, body = conn:request("GET", "/")
+      assert.equal(200, status)
+      assert.not_equal(tostring(dying), body)
+      conn:close()
+    end
+  end)
+
   it("answers a request in execution with 502", function()
     local c = cluster.up { app = "slow", options = { cnum = 1 } }
     local conn = assert(client.connect(c:address()))
@@ -197,8 +214,8 @@ end)
 describe("a worker that hangs", function()
   after_each(cluster.cleanup)
 
-  it("is killed after hang_timeout; its request gets 502, its idle connections live on", function()
-    local c = cluster.up { app = "ignore_term", options = { cnum = 1, hang_timeout = 0.5, linger = 60 } }
+  it("is killed after hang_timeout, and no other; its request gets 502, its idle connections live on", function()
+    local c = cluster.up { app = "ignore_term", options = { cnum = 1, hang_timeout = 1, linger = 60 } }
     local idle = assert(client.connect(c:address()))
     assert.equal(200, (idle:request("GET", "/")))
     local stuck = assert(client.connect(c:address()))

@@ -4,14 +4,14 @@ local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
 local loop = require "spec.support.loop"
 
-local STREAMS, WORKERS = 500, 25
+local STREAMS, WORKERS, FORCED = 500, 25, 3
 
 -- Two pools: one that serves, one that attacks. The seed makes every run the same.
 local function start(seed)
   return cluster.start { dispatch = ([[
     local master = require("clua").Master()
     master:register("127.0.0.1:0", %q, { cnum = 2 })
-    master:register("127.0.0.1:0", %q, { cnum = %d, args = { "%d" } })
+    master:register("127.0.0.2:0", %q, { cnum = %d, args = { "%d" }, term_timeout = 1 })
     master:dispatch()
   ]]):format(cluster.fixture("hello"), cluster.fixture("hostile"), WORKERS, seed) }
 end
@@ -35,13 +35,16 @@ describe("the master", function()
       local conns = {}
       -- They attack when they are given a connection, at the latest; some of them never live to see one.
       for i = 1, WORKERS * 2 do conns[i] = client.open(address) end
-      c:wait(function() return c:count("^attacked$") >= WORKERS end, "the attacks")
+      c:wait(function() return c:count("^attacks$") >= WORKERS end, "the attacks")
       assert_serves(c)
-      attacks = attacks + c:count("^attacked$")
+      attacks = attacks + c:count("^attacks$")
       for _, conn in ipairs(conns) do conn:close() end
       assert_serves(c)
       assert.is_nil(c.code, c:text())
-      c:stop()
+      -- The last one is given the time to end as it should.
+      c:signal(run < STREAMS / WORKERS and "sigquit" or "sigterm")
+      local code, signal = c:wait_exit()
+      assert.same({ run < STREAMS / WORKERS and FORCED or 0, 0 }, { code, signal })
       cluster.cleanup()
     end
     assert.is_true(attacks >= STREAMS)
@@ -49,7 +52,7 @@ describe("the master", function()
 
   it("keeps no descriptor that a hostile worker sends", function()
     local c = start(7)
-    c:wait(function() return c:count("^attacked$") >= 1 end, "an attack")
+    c:wait(function() return c:count("^attacks$") >= 1 end, "an attack")
     assert_serves(c)
     loop.wait(function()
       -- Per worker a channel and little more; thousands would have been sent.

@@ -42,11 +42,11 @@ describe("a reload", function()
       for _, member in ipairs(c:wait_workers(4)) do assert.is_nil(before[member.pid]) end
       clients:wait(200)
     end
+    -- Connections come and go between lobby and workers, but the number of what the master holds stays.
+    assert.equal(fds, c:fds())
     clients:stop()
     assert.equal(0, #clients.incidents, tostring(clients))
     assert.equal(40, clients.connections)
-    -- Connections come and go between lobby and workers, but the number of what the master holds stays.
-    assert.is_true(math.abs(c:fds() - fds) <= 4, ("%d descriptors before, %d after"):format(fds, c:fds()))
     c:stop()
   end)
 
@@ -174,21 +174,22 @@ describe("a reload", function()
     for _, entry in ipairs(c:events("^worker %d+ of ", mark)) do
       if entry.text:find(" ready, pid") then ready = ready + 1 end
       if entry.text:find(" exited, pid") then ready = ready - 1 end
-      assert.is_true(ready >= 3 and ready <= 4, c:text())
+      assert.is_true(ready >= 3, c:text())
     end
   end)
 
   it("asked for while one is running is not mixed with it", function()
     local c = cluster.up { app = "hello", options = { cnum = 3 } }
-    local before = pids(c)
+    local before, mark = pids(c), c:mark()
     for _ = 1, 5 do c:signal("sigusr1") end
-    c:wait_log("reload of .* done")
-    loop.wait(function() return c:count("reload of .* started") == c:count("reload of .* done") end, 20)
-    local open = 0
-    for _, entry in ipairs(c:events("^reload of ")) do
-      if entry.text:find("started") then open = open + 1 end
-      if entry.text:find("done") or entry.text:find("failed") then open = open - 1 end
-      assert.is_true(open == 0 or open == 1, c:text())
+    c:wait_log("reload of .* done", mark)
+    c:wait(function() return c:count("reload of .* started") == c:count("reload of .* done") end, "the last reload")
+    local starting, ready = 0, 3
+    for _, entry in ipairs(c:events("^worker %d+ of ", mark)) do
+      if entry.text:find(" started, pid") then starting = starting + 1 end
+      if entry.text:find(" ready, pid") then starting, ready = starting - 1, ready + 1 end
+      if entry.text:find(" exited, pid") then ready = ready - 1 end
+      assert.is_true(starting <= 1 and ready >= 3, c:text())
     end
     for _, member in ipairs(c:wait_workers(3)) do assert.is_nil(before[member.pid]) end
   end)

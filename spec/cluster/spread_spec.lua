@@ -104,6 +104,30 @@ describe("a worker that is blocked for 2 s", function()
     blocked:close()
   end)
 
+  it("does not delay them either when the others were busy as their requests came", function()
+    local c = cluster.up { app = "blocks_loop", options = { cnum = 2, linger = 60 } }
+    local address, conns = c:address(), {}
+    for i = 1, 20 do
+      conns[i] = assert(client.connect(address))
+      assert.equal(200, (conns[i]:request("GET", "/")))
+    end
+    local blocked = block(c)
+    local mark = c:mark()
+    local busy = assert(client.connect(address))
+    busy:send(client.format("GET", "/block/500"))
+    c:wait_log("block begins", mark)
+    for _, conn in ipairs(conns) do conn:send(client.format("GET", "/")) end
+    for _, conn in ipairs(conns) do
+      assert.equal(200, (conn:response("GET")))
+      conn:close()
+    end
+    assert.equal("", blocked.buffer, "the blocked worker has answered before the others were through")
+    assert.equal(200, (busy:response("GET")))
+    assert.equal(200, (blocked:response("GET")))
+    busy:close()
+    blocked:close()
+  end)
+
   it("does not delay connections that it was given and has not touched", function()
     local c = cluster.up { app = "echo_raw", options = { cnum = 2 } }
     local address, conns = c:address(), {}

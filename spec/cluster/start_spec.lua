@@ -66,9 +66,6 @@ describe("a start that cannot work", function()
     { "an unknown option of Master()", 'cluster.Master { pidfil = "x" }', "pidfile" },
     { "an option of the wrong type", 'master:register(0, APP, { cnum = "two" })', "cnum" },
     { "a port that is none", 'master:register(65536, APP)', "65536" },
-    { "dispatch() twice", 'master:register("127.0.0.1:0", APP) master:dispatch() master:dispatch()', "dispatch" },
-    { "register() after dispatch()", 'master:register("127.0.0.1:0", APP) master:dispatch() master:register(0, APP)',
-      "register" },
     { "ready() outside a worker", 'cluster.Worker():ready(function() end)', "worker" },
     { "a name registered twice", 'master:register("twice", APP) master:register("twice", APP)', "twice" },
   }
@@ -81,6 +78,20 @@ describe("a start that cannot work", function()
       }
       assert.truthy(text:find("dispatch.lua:4:", 1, true), text)
       assert.truthy(text:find(word, 1, true), text)
+    end)
+  end
+
+  for _, call in ipairs { "dispatch()", "register(0, 'app.lua')" } do
+    it(("is not %s after dispatch(): the error is told, the cluster goes on"):format(call), function()
+      local c = cluster.up { dispatch = ([[
+        local master = require("clua").Master()
+        master:register("127.0.0.1:0", %q, { cnum = 1 })
+        master:dispatch()
+        master:%s
+      ]]):format(cluster.fixture("hello"), call) }
+      c:wait_log("dispatch.lua:4: " .. call:match("^%a+"))
+      serves(c:address())
+      c:stop()
     end)
   end
 

@@ -11,7 +11,7 @@ local loop = require "spec.support.loop"
 local proc = require "spec.support.proc"
 local running = require "spec.support.running"
 
-local DEADLINE_S = 20
+local DEADLINE_S = tonumber(os.getenv("CLUA_SPEC_DEADLINE")) or 20
 local MARK = "CLUA_SPEC_CLUSTER" -- variable that tells the processes of one cluster from all others
 
 local cluster = {}
@@ -137,16 +137,16 @@ function cluster.start(options)
 
   local file, args = cluster.binary, { "dispatch.lua", unpack(options.args or {}) }
   if options.shell then
-    args = { "-c", options.shell .. '; exec "$0" "$@"', file, unpack(args) }
+    args = { "-c", options.shell .. '\nexec "$0" "$@"', file, unpack(args) }
     file = "/bin/sh"
   end
-  self.mark = dir:match("[^/]+$") .. "-" .. tostring(uv.hrtime())
+  self.tag = dir:match("[^/]+$") .. "-" .. tostring(uv.hrtime())
   local out, err = uv.new_pipe(false), uv.new_pipe(false)
   local open = 2
   local function on_end() open = open - 1 end
   self.silent = function() return open == 0 end
   local handle, pid = uv.spawn(file, {
-    args = args, cwd = dir, env = environment(options.env, self.mark), stdio = { nil, out, err },
+    args = args, cwd = dir, env = environment(options.env, self.tag), stdio = { nil, out, err },
   }, function(code, signal)
     self.code, self.exit_signal = code, signal
     self.handle:close()
@@ -288,7 +288,7 @@ end
 --- Live processes that this cluster has started, the master excepted.
 function methods:left()
   local found, list = {}, {}
-  for _, pid in ipairs(proc.with_environment(MARK, self.mark)) do found[pid] = true end
+  for _, pid in ipairs(proc.with_environment(MARK, self.tag)) do found[pid] = true end
   for pid, member in pairs(self.members) do
     if still_there(member) then found[pid] = true end
   end

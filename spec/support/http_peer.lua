@@ -1,7 +1,8 @@
 -- An HTTP client of a server in this very process: one end of a socket pair is served, the spec holds the other.
 
 local uv = require "luv"
-local Socket = require "clua.core.socket"
+local Socket = require "clua.socket"
+local loop = require "spec.support.loop"
 
 local DEADLINE_S = 10
 
@@ -47,16 +48,9 @@ end
 
 --- Runs the loop until predicate(self) is true and returns its value; raises at the deadline.
 function Peer:wait(predicate, what)
-  local deadline = uv.hrtime() + DEADLINE_S * 1e9
-  while true do
-    local value = predicate(self)
-    if value then return value end
-    if uv.hrtime() > deadline then
-      error(("waited %d s for %s; closed: %s; received:\n%s"):format(DEADLINE_S, what or "something", tostring(self.closed),
-        self.text:sub(1, 2000)), 2)
-    end
-    uv.run("once")
-  end
+  return loop.wait(function() return predicate(self) end, DEADLINE_S, function()
+    return ("%s; closed: %s; received:\n%s"):format(what or "something", tostring(self.closed), self.text:sub(1, 2000))
+  end)
 end
 
 -- One response from `text` at `at`, or nil when it is not complete. method: of the request it answers.

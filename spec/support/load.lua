@@ -18,7 +18,8 @@ load.__index = load
 
 local function incident(self, kind, conn, detail)
   self[kind] = self[kind] + 1
-  table.insert(self.incidents, { kind = kind, detail = detail, sent_at = conn and conn.sent_at, at = loop.now() })
+  table.insert(self.incidents, { kind = kind, detail = detail, sent_at = conn and conn.sent_at, at = loop.now(),
+    answered_at = conn and conn.answered_at })
 end
 
 -- Requests on one connection until it ends; false when the client shall not connect again.
@@ -29,6 +30,7 @@ local function converse(self, conn)
     if conn.closed then return incident(self, "reconnects", conn, conn.closed) end
     self.sent = self.sent + 1
     local status, headers, body = conn:request("GET", self.path, nil, nil, self.deadline)
+    conn.answered_at = status and loop.now()
     if not status then
       return incident(self, headers == "timeout" and "timeout" or "lost", conn, headers)
     elseif status ~= 200 then
@@ -38,7 +40,10 @@ local function converse(self, conn)
       self.bodies[body] = (self.bodies[body] or 0) + 1
       self.last_body = body
     end
-    if headers.connection == "close" then return incident(self, "reconnects", conn, "connection: close") end
+    if headers.connection == "close" then
+      -- A bad answer is an incident already.
+      return status == 200 and incident(self, "reconnects", conn, "connection: close")
+    end
   end
 end
 

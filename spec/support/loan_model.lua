@@ -3,7 +3,7 @@
 -- act. `mutations` breaks a rule on purpose, to show that the search notices:
 --
 --   reads_without_winning, steals_without_swap, reuses_before_drop, does_not_own, relends_reading, closes_untouched,
---   returned_means_done, sweeps_before_ring, ignores_truncation, looks_only_when_readable, shuts_what_is_taken,
+--   given_back_means_done, sweeps_before_ring, ignores_truncation, looks_only_when_readable, shuts_what_is_taken,
 --   pushes_before_storing, keeps_descriptor
 --
 -- Not in the model: memory order (words and ring positions are atomic in C), a full ring, what a hostile worker does.

@@ -363,10 +363,10 @@ describe("clua.connect.static", function()
       { function() static(root, { maxage = 1 }) end, "unknown option 'maxage', did you mean 'max_age'" },
       { function() static(root, { max_age = "1" }) end, "max_age" },
       { function() static(root, { max_age = -1 }) end, "max_age" },
-      { function() static(root, { max_age = true }) end, "max_age must be a number of seconds or false" },
-      { function() static(root, { index = true }) end, "index must be a file name or false" },
-      { function() static(root, { index = "" }) end, "index must be a file name or false" },
-      { function() static(root, { index = "../x" }) end, "index must be a file name or false" },
+      { function() static(root, { max_age = true }) end, "max_age' must be a number of seconds or false" },
+      { function() static(root, { index = true }) end, "'index' must be a file name or false" },
+      { function() static(root, { index = "" }) end, "'index' must be a file name or false" },
+      { function() static(root, { index = "../x" }) end, "'index' must be a file name or false" },
       { function() static(root, { dotfiles = "allow" }) end, "dotfiles" },
       { function() static(root, 7) end, "options must be a table" },
     }
@@ -376,6 +376,7 @@ describe("clua.connect.static", function()
           case[1]()
         end)
         assert.is_false(ok)
+        message = tostring(message)
         assert.truthy(message:find(case[2], 1, true), message)
         assert.truthy(message:find("connect_static_spec.lua:%d+:"), message)
       end)

@@ -43,12 +43,12 @@ describe("the search notices when", function()
     { "pushes_before_storing", "a worker touches the word after its completion", reused },
     { "does_not_own", "the master closes its descriptor when it lends", lost },
     { "closes_untouched", "the death of a worker ends its untouched loans", lost },
-    { "returned_means_done", "the death of a worker ends loans returned without an entry", lost },
+    { "given_back_means_done", "the death of a worker ends loans given back without an entry", lost },
     { "shuts_what_is_taken", "a worker shuts down a connection that was taken from it", lost },
     { "relends_reading", "a request that was read is lent to another worker", waits },
     { "ignores_truncation", "a worker ignores a message that came without its descriptor", waits },
     { "looks_only_when_readable", "a worker drops what was taken only when bytes come", endless },
-    { "sweeps_before_ring", "a death is treated before the ring is drained", endless },
+    { "sweeps_before_ring", "a death is treated before the ring is drained", reused },
     { "keeps_descriptor", "the master does not close at DONE", "a descriptor is left in the master" },
   }
   for _, mutation in ipairs(mutations) do

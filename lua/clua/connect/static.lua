@@ -13,6 +13,7 @@ local final = require "clua.connect.final"
 local mime = require "clua.mime"
 local options = require "clua.options"
 local paths = require "clua.connect.path"
+local usage = require "clua.usage"
 
 local CHUNK_BYTES = 65536
 -- Non-blocking: opening a named pipe would wait for its writer, and one of the few threads with it.
@@ -144,31 +145,31 @@ local KNOWN = {
 }
 local DEFAULTS = { dotfiles = false, fallthrough = true, index = "index.html", max_age = 0 }
 
-local function refuse(text)
-  error("static(root, options): " .. text, 5) -- the line of the script that called static()
-end
+local NAME = "static(root, options)"
 
 -- Followed once, now: a link that is changed later takes effect with the next reload, for all files at the same time.
 local function real_root(root)
-  if type(root) ~= "string" then refuse("root must be the path of a directory, got " .. type(root)) end
+  if type(root) ~= "string" then
+    usage.fail(3, "%s: root must be the path of a directory, got %s", NAME, type(root))
+  end
   local real, message = uv.fs_realpath(root)
-  if not real then refuse(message) end
+  if not real then usage.fail(3, "%s: %s", NAME, message) end
   local stat = uv.fs_stat(real)
-  if not stat or stat.type ~= "directory" then refuse(root .. " is not a directory") end
+  if not stat or stat.type ~= "directory" then usage.fail(3, "%s: %s is not a directory", NAME, root) end
   return real
 end
 
 local function settings_of(root, given)
-  given = options.check(given, KNOWN, "static(root, options)", 3)
+  given = options.check(given, KNOWN, NAME, 3)
   local settings = {}
   for name, default in pairs(DEFAULTS) do
     settings[name] = default
     if given[name] ~= nil then settings[name] = given[name] end
   end
   if settings.index == true or settings.index == "" or tostring(settings.index):find("/", 1, true) then
-    error("static(root, options): index must be a file name or false", 3)
+    usage.fail(2, "%s: option 'index' must be a file name or false", NAME)
   end
-  if settings.max_age == true then error("static(root, options): max_age must be a number of seconds or false", 3) end
+  if settings.max_age == true then usage.fail(2, "%s: option 'max_age' must be a number of seconds or false", NAME) end
   settings.cache_control = settings.max_age and ("public, max-age=%d"):format(settings.max_age)
   settings.root = real_root(root)
   return settings

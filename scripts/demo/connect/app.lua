@@ -3,7 +3,8 @@ local connect = require "clua.connect"
 local http = require "clua.http"
 local uv = require "luv"
 
--- Files of this directory first; what is no file goes on to the next middleware.
+-- Files of this directory first (all of them: index.html, but these scripts too); what is no file goes on to the next
+-- middleware.
 local app = connect(connect.static(__dirname))
 
 app:use(function(req, res)
@@ -11,7 +12,7 @@ app:use(function(req, res)
   res:finish(("url: %s\npid: %d\n"):format(req.url, uv.os_getpid()))
 end)
 
-local server = http.createServer(app)
+local server = http.createServer(app.handler)
 local worker = cluster.Worker()
 worker:ready(function(socket)
   server:emit("connection", socket)

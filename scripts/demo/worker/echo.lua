@@ -9,12 +9,22 @@ local worker = cluster.Worker()
 
 -- Iterates over the lines that the client sends, however they are cut into packets; "\n" and "\r\n" end a line.
 local function lines(socket)
-  local rest = ""
+  local rest, reading, recalled = "", false, false
+
+  -- This worker is to end (a reload, Ctrl-C): leave the client where nothing that it has sent waits for an answer.
+  socket:on("recall", function()
+    recalled = true
+    if reading then socket:destroy() end
+  end)
+
   return function()
     local line, after = rest:match("^([^\n]*)\n()")
     while not line do
+      if recalled or #rest > LINE_MAX then return nil end
+      reading = true
       local bytes = socket:read()
-      if not bytes or #rest > LINE_MAX then return nil end
+      reading = false
+      if not bytes then return nil end
       rest = rest .. bytes
       line, after = rest:match("^([^\n]*)\n()")
     end

@@ -2,7 +2,8 @@
 
 local layout = {
   -- Words of a loan (src/segment.h).
-  FREE = 0, UNTOUCHED = 1, IDLE = 2, READING = 3, RESPONDING = 4, TAKEN = 5, RETURNED = 6,
+  FREE = 0, UNTOUCHED = 1, IDLE = 2, READING = 3, RESPONDING = 4, TAKEN = 5, RETURNED = 6, GIVEN_PARKED = 7,
+  GIVEN_BACK = 8,
   -- Completions.
   DONE = 1, PARK = 2, BACK = 3, DROP = 4,
   -- Where the master has a connection.

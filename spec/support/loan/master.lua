@@ -49,7 +49,8 @@ return function(m, mutations)
   local function steal(s, c, emit)
     local worker, i = workers[s[connections[c].worker]], s[connections[c].loan]
     local word = s[worker.word[i]]
-    if word ~= UNTOUCHED and word ~= IDLE and not (mutations.steals_without_swap and word ~= RETURNED) then return end
+    local careless = mutations.steals_without_swap and word >= READING and word <= RESPONDING
+    if word ~= UNTOUCHED and word ~= IDLE and not careless then return end
     local n = copy(s)
     n[m.steals] = s[m.steals] - 1
     n[worker.word[i]], n[worker.taken[i]] = TAKEN, 1
@@ -75,17 +76,17 @@ return function(m, mutations)
   -- The end of a loan whose worker has died without a word in the ring.
   local function sweep_one(n, worker, i)
     local c, word, taken = n[worker.conn[i]], n[worker.word[i]], n[worker.taken[i]] == 1
-    if not (mutations.sweeps_before_ring and word == RETURNED) then free(n, worker, i) end
+    local given_back = word == l.GIVEN_PARKED or word == l.GIVEN_BACK
+    if not (mutations.sweeps_before_ring and given_back) then free(n, worker, i) end
     if c == 0 or taken then return end
     if word == READING and not mutations.relends_reading then
       n[connections[c].outcome] = l.LOST_REPLY
       forget(n, c)
-    elseif word == RESPONDING or (word == UNTOUCHED and mutations.closes_untouched)
-      or (word == RETURNED and mutations.returned_means_done) then
+    elseif word == RESPONDING or word == RETURNED or (word == UNTOUCHED and mutations.closes_untouched)
+      or (given_back and mutations.given_back_means_done) then
       forget(n, c)
     else
-      -- RETURNED: it died between giving back and saying how. If it was done, the next worker only finds the end.
-      to(n, c, LOBBY)
+      to(n, c, (word == IDLE or word == l.GIVEN_PARKED) and PARKED or LOBBY)
     end
   end
 

@@ -5,7 +5,7 @@ local copy = require("spec.support.explore").copy
 local l = require "spec.support.loan.layout"
 
 local UNTOUCHED, IDLE, READING, RESPONDING = l.UNTOUCHED, l.IDLE, l.READING, l.RESPONDING
-local TAKEN, RETURNED = l.TAKEN, l.RETURNED
+local TAKEN = l.TAKEN
 local NONE, WATCH, CLAIMED, EXECUTING, ANSWERING = l.NONE, l.WATCH, l.CLAIMED, l.EXECUTING, l.ANSWERING
 local ANSWERED, SHUTTING, CLOSING, STORING, PUSHING = l.ANSWERED, l.SHUTTING, l.CLOSING, l.STORING, l.PUSHING
 
@@ -35,8 +35,8 @@ return function(m, mutations)
     l.pop(n, worker.channel)
     n[m.truncations] = s[m.truncations] - 1
     if not mutations.ignores_truncation then
-      n[worker.kind[i]] = win(n, worker, i, RETURNED) and l.BACK or l.DROP
-      n[worker.stream[i]], n[worker.pc[i]] = c, STORING
+      -- No swap: if the master has taken it back meanwhile, it ignores how the loan is completed.
+      n[worker.kind[i]], n[worker.stream[i]], n[worker.pc[i]] = l.BACK, c, STORING
     end
     emit(("worker %d receives %d without its descriptor"):format(w, c), n)
   end
@@ -65,7 +65,7 @@ return function(m, mutations)
     if word == IDLE or (word == UNTOUCHED and s[worker.draining] == 1) then
       go("gives back", CLOSING, function(n)
         n[worker.kind[i]] = word == IDLE and l.PARK or l.BACK
-        n[worker.word[i]] = RETURNED
+        n[worker.word[i]] = word == IDLE and l.GIVEN_PARKED or l.GIVEN_BACK
       end)
     end
   end
@@ -106,9 +106,13 @@ return function(m, mutations)
     n[worker.pc[i]], n[worker.stream[i]], n[worker.kind[i]] = NONE, 0, 0
   end
 
-  steps[STORING] = function(_, worker, i, _, go)
-    go("stores returned of", PUSHING, function(n)
-      n[worker.word[i]] = RETURNED
+  local word_after = {
+    [l.DONE] = l.RETURNED, [l.DROP] = l.RETURNED, [l.PARK] = l.GIVEN_PARKED, [l.BACK] = l.GIVEN_BACK,
+  }
+
+  steps[STORING] = function(s, worker, i, _, go)
+    go("stores the end of", PUSHING, function(n)
+      n[worker.word[i]] = word_after[s[worker.kind[i]]]
       if mutations.pushes_before_storing then clear(n, worker, i) end
     end)
   end

@@ -1,0 +1,180 @@
+--- res:sendFile: a file as the answer, with all that RFC 9110 has for files: validators, conditions, ranges, stored
+-- compressed variants. The bytes go from the page cache to the socket by sendfile(2).
+-- @module clua.http.file
+
+local uv = require "luv"
+local core = require "clua.core.http"
+local condition = require "clua.connect.condition"
+local date = require "clua.connect.date"
+local encoding = require "clua.http.encoding"
+local mime = require "clua.mime"
+local options = require "clua.options"
+local range = require "clua.http.range"
+
+local file = {}
+
+local known = {
+  root = "string",
+  type = "string",
+  maxAge = "number",
+  precompressed = "boolean",
+  fallthrough = "boolean",
+}
+
+-- O_NONBLOCK: opening a FIFO must not stop the loop.
+local OPEN_FLAGS = bit.bor(uv.constants.O_RDONLY, uv.constants.O_NONBLOCK or 0x800, 0x80000)
+
+-- An open regular file: fd, stat; or nil, message, code.
+local function open(path)
+  local fd, message, code = uv.fs_open(path, OPEN_FLAGS, 0)
+  if not fd then return nil, message, code end
+  local stat
+  stat, message, code = uv.fs_fstat(fd)
+  if stat and stat.type == "file" then return fd, stat end
+  uv.fs_close(fd)
+  if not stat then return nil, message, code end
+  return nil, path .. " is not a regular file", stat.type == "directory" and "EISDIR" or "EINVAL"
+end
+
+-- The variant that the client wants most and that is stored beside the file, or the file itself.
+local function open_variant(path, accept)
+  for _, coding in ipairs(encoding.acceptable(accept)) do
+    local fd, stat = open(path .. coding.extension)
+    if fd then return fd, stat, coding.name end
+  end
+  return open(path)
+end
+
+local function under_root(root, path)
+  if path:find("%z") then return nil, "the path contains NUL", "EINVAL" end
+  for segment in path:gmatch("[^/]+") do
+    if segment == ".." then return nil, "the path leaves the root", "EACCES" end
+  end
+  return root .. "/" .. path
+end
+
+local statuses = { ENOENT = 404, ENOTDIR = 404, EISDIR = 404, ENAMETOOLONG = 404, EINVAL = 404, EACCES = 403, EPERM = 403 }
+
+local function refuse(res, given, message, code)
+  if not given.fallthrough then
+    res:writeHead(statuses[code] or 500, { ["Content-Type"] = "text/plain" })
+    res:finish(res.statusMessage .. "\n")
+  end
+  return nil, message, code
+end
+
+local function default_header(res, name, value)
+  if not res:getHeader(name) then res:setHeader(name, value) end
+end
+
+-- Does If-Range allow the range? A tag must match strongly, a date exactly (RFC 9110, section 13.1.5).
+local function range_is_current(header, etag, modified)
+  if not header then return true end
+  if header:find('"', 1, true) then return header == etag end
+  return date.parse(header) == modified
+end
+
+local function send_ranges(res, fd, size, list, content_type)
+  local boundary = ("%08x%08x"):format(math.random(0, 0x7fffffff), uv.hrtime() % 0x100000000)
+  local heads, length = {}, 0
+  for i, part in ipairs(list) do
+    heads[i] = ("\r\n--%s\r\nContent-Type: %s\r\nContent-Range: %s\r\n\r\n"):format(boundary, content_type,
+      range.content_range(part, size))
+    length = length + #heads[i] + part[2] - part[1] + 1
+  end
+  local tail = ("\r\n--%s--\r\n"):format(boundary)
+  res:setHeader("Content-Type", "multipart/byteranges; boundary=" .. boundary)
+  res:setHeader("Content-Length", length + #tail)
+  for i, part in ipairs(list) do
+    local ok, message, code = res:write(heads[i])
+    if ok ~= nil then ok, message, code = res:sendDescriptor(fd, part[1], part[2] - part[1] + 1) end
+    if not ok then return nil, message, code end
+  end
+  return res:finish(tail)
+end
+
+local function send_part(res, fd, first, length)
+  res:setHeader("Content-Length", length)
+  local ok, message, code = res:sendDescriptor(fd, first, length)
+  if not ok then return nil, message, code end
+  return res:finish()
+end
+
+local CONDITIONS = { "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range" }
+
+local function conditions_of(res)
+  local headers = {}
+  for _, name in ipairs(CONDITIONS) do headers[name] = core.header(res, name) end
+  return headers
+end
+
+-- The answer from an open file.
+local function answer(res, fd, stat, content_type)
+  local size, etag, modified = stat.size, condition.etag(stat), stat.mtime.sec
+  local headers, method = conditions_of(res), core.method(res)
+  default_header(res, "ETag", etag)
+  default_header(res, "Last-Modified", date.format(modified))
+  default_header(res, "Accept-Ranges", "bytes")
+  etag = res:getHeader("ETag")
+  if res.statusCode == 200 and (method == "GET" or method == "HEAD") then
+    local status = condition.status(headers, etag, modified)
+    if status ~= 200 then
+      res.statusCode = status
+      return res:finish()
+    end
+    local list = method == "GET" and range_is_current(headers["if-range"], etag, modified)
+      and range.parse(headers.range, size)
+    if list and #list == 0 then
+      res.statusCode = 416
+      res:setHeader("Content-Range", "bytes */" .. ("%d"):format(size))
+      return res:finish()
+    end
+    if list then res.statusCode = 206 end
+    if list and #list > 1 then return send_ranges(res, fd, size, list, content_type) end
+    if list then
+      local part = list[1]
+      default_header(res, "Content-Type", content_type)
+      res:setHeader("Content-Range", range.content_range(part, size))
+      return send_part(res, fd, part[1], part[2] - part[1] + 1)
+    end
+  end
+  default_header(res, "Content-Type", content_type)
+  return send_part(res, fd, 0, size)
+end
+
+--- Answers with a file. Waits until it has been handed to the kernel, so it must be called in a coroutine.
+-- @param res
+-- @tparam string path
+-- @tparam ?table given
+--   root: directory that the path may not leave; type: Content-Type (default: by extension, clua.mime);
+--   maxAge: Cache-Control: max-age, seconds; precompressed: send path.br, path.zst or path.gz when it is there and the
+--   client takes it (default true); fallthrough: on an error send nothing (default: 404, 403 or 500)
+-- @treturn boolean|nil true; nil, message, code
+function file.send(res, path, given)
+  if type(path) ~= "string" then error("sendFile: path must be a string, got " .. type(path), 3) end
+  given = options.check(given, known, "sendFile", 3)
+  local message, code, fd, stat, coding
+  if given.root then
+    path, message, code = under_root(given.root, path)
+    if not path then return refuse(res, given, message, code) end
+  end
+  if given.precompressed == false then
+    fd, stat, code = open(path)
+  else
+    fd, stat, coding = open_variant(path, core.header(res, "accept-encoding"))
+    code = coding
+  end
+  if not fd then return refuse(res, given, stat, code) end
+  if coding then
+    res:setHeader("Content-Encoding", coding)
+    res:setHeader("Vary", "Accept-Encoding")
+  end
+  if given.maxAge then default_header(res, "Cache-Control", ("max-age=%d"):format(given.maxAge)) end
+  local ok, sent
+  ok, sent, message, code = pcall(answer, res, fd, stat, given.type or mime.type(path))
+  uv.fs_close(fd)
+  if not ok then error(sent, 0) end
+  return sent, message, code
+end
+
+return file

@@ -1,0 +1,185 @@
+local uv = require "luv"
+local http = require "clua.http"
+local peer = require "spec.support.http_peer"
+
+describe("res:sendFile", function()
+  local directory, client, server, given, result
+
+  local function write(name, bytes)
+    local handle = assert(io.open(directory .. "/" .. name, "wb"))
+    handle:write(bytes)
+    handle:close()
+  end
+
+  local function get(path, headers, method)
+    return client:request(("%s /%s HTTP/1.1\r\nHost: a\r\n%s\r\n"):format(method or "GET", path, headers or ""))
+  end
+
+  setup(function()
+    directory = assert(uv.fs_mkdtemp("/tmp/clua-http-XXXXXX"))
+    write("digits.txt", "0123456789")
+    write("empty.bin", "")
+    write("page.html", "plain")
+    write("page.html.gz", "gzipped")
+    write("page.html.br", "brotli")
+    write("large.bin", ("0123456789abcdef"):rep(512 * 1024))
+    uv.fs_mkdir(directory .. "/folder", 448)
+    os.execute("mkfifo " .. directory .. "/fifo")
+    server = http.createServer(function(req, res)
+      result = { res:sendFile(directory .. req.url, given) }
+    end)
+  end)
+
+  teardown(function() os.execute("rm -r " .. directory) end)
+
+  before_each(function()
+    given, result = nil, nil
+    client = peer.connect(server)
+  end)
+
+  after_each(function() client:close() end)
+
+  it("sends type, length, validators and body", function()
+    local response = get "digits.txt"
+    assert.equal(200, response.status)
+    assert.equal("0123456789", response.body)
+    assert.equal("10", response.headers["content-length"])
+    assert.equal("text/plain; charset=utf-8", response.headers["content-type"])
+    assert.equal("bytes", response.headers["accept-ranges"])
+    assert.truthy(response.headers.etag:match('^"[^"]+"$'))
+    assert.truthy(response.headers["last-modified"]:match("GMT$"))
+    assert.is_true(result[1])
+    assert.equal("", get("empty.bin").body)
+    assert.equal("0123456789", get("digits.txt").body)
+  end)
+
+  it("sends large files to slow and fast readers, one after the other", function()
+    assert.equal(8 * 1024 * 1024, #get("large.bin").body)
+    client.handle:read_stop()
+    client:send("GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\nGET /digits.txt HTTP/1.1\r\nHost: a\r\n\r\n"):turn(5)
+    local pieces = {}
+    client.handle:read_start(function(_, bytes) pieces[#pieces + 1] = bytes end)
+    client:wait(function() return pieces[1] and pieces[#pieces]:match("0123456789$") and #table.concat(pieces) > 8388608 + 300 end)
+    client.text = table.concat(pieces)
+    assert.equal(("0123456789abcdef"):rep(512 * 1024), client:take().body)
+    assert.equal("0123456789", client:take().body)
+  end)
+
+  it("sends only the head to HEAD", function()
+    local response = get("digits.txt", "", "HEAD")
+    assert.equal("10", response.headers["content-length"])
+    assert.equal("0123456789", get("digits.txt").body)
+  end)
+
+  it("answers conditions", function()
+    local first = get "digits.txt"
+    assert.equal(304, get("digits.txt", "If-None-Match: " .. first.headers.etag .. "\r\n").status)
+    assert.equal(200, get("digits.txt", 'If-None-Match: "other"\r\n').status)
+    assert.equal(304, get("digits.txt", "If-Modified-Since: " .. first.headers["last-modified"] .. "\r\n").status)
+    assert.equal(412, get("digits.txt", 'If-Match: "other"\r\n').status)
+    assert.equal("0123456789", get("digits.txt").body)
+  end)
+
+  it("sends one range", function()
+    for spec, wanted in pairs { ["0-3"] = "0123", ["4-"] = "456789", ["-2"] = "89", ["8-99"] = "89", ["5-5"] = "5", ["-99"] = "0123456789" } do
+      local response = get("digits.txt", "Range: bytes=" .. spec .. "\r\n")
+      assert.equal(206, response.status)
+      assert.equal(wanted, response.body)
+    end
+    assert.equal("bytes 4-9/10", get("digits.txt", "Range: bytes=4-\r\n").headers["content-range"])
+  end)
+
+  it("sends several ranges", function()
+    local response = get("digits.txt", "Range: bytes=0-1, 8-\r\n")
+    assert.equal(206, response.status)
+    local boundary = response.headers["content-type"]:match("^multipart/byteranges; boundary=(%x+)$")
+    assert.equal(("\r\n--%s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Range: bytes 0-1/10\r\n\r\n01\r\n--%s\r\n"
+      .. "Content-Type: text/plain; charset=utf-8\r\nContent-Range: bytes 8-9/10\r\n\r\n89\r\n--%s--\r\n"):format(boundary,
+      boundary, boundary), response.body)
+    assert.equal("0123456789", get("digits.txt").body)
+  end)
+
+  it("answers 416 to what lies outside, and ignores what is malformed", function()
+    local response = get("digits.txt", "Range: bytes=10-\r\n")
+    assert.equal(416, response.status)
+    assert.equal("bytes */10", response.headers["content-range"])
+    assert.equal(416, get("empty.bin", "Range: bytes=0-\r\n").status)
+    for _, header in ipairs { "bytes=3-1", "bytes=a-b", "bytes=", "lines=0-1", "bytes=0-9,0-9", "bytes=1" } do
+      response = get("digits.txt", "Range: " .. header .. "\r\n")
+      assert.equal(200, response.status)
+      assert.equal("0123456789", response.body)
+    end
+  end)
+
+  it("heeds If-Range", function()
+    local first = get "digits.txt"
+    local range = "Range: bytes=0-1\r\nIf-Range: "
+    assert.equal("01", get("digits.txt", range .. first.headers.etag .. "\r\n").body)
+    assert.equal("0123456789", get("digits.txt", range .. '"other"\r\n').body)
+    assert.equal("0123456789", get("digits.txt", range .. "W/" .. first.headers.etag .. "\r\n").body)
+    assert.equal("01", get("digits.txt", range .. first.headers["last-modified"] .. "\r\n").body)
+    assert.equal("0123456789", get("digits.txt", range .. "Sun, 06 Nov 1994 08:49:37 GMT\r\n").body)
+  end)
+
+  it("sends the stored variant that the client wants most", function()
+    local function coding(header)
+      local response = get("page.html", header and "Accept-Encoding: " .. header .. "\r\n")
+      assert.equal("text/html; charset=utf-8", response.headers["content-type"])
+      return (response.headers["content-encoding"] or "none") .. " " .. response.body
+    end
+    assert.equal("none plain", coding())
+    assert.equal("br brotli", coding "gzip, deflate, br")
+    assert.equal("gzip gzipped", coding "gzip")
+    assert.equal("gzip gzipped", coding "br;q=0.5, gzip;q=0.8")
+    assert.equal("gzip gzipped", coding "br;q=0, *")
+    assert.equal("none plain", coding "identity, gzip;q=0")
+    assert.equal("Accept-Encoding", get("page.html", "Accept-Encoding: br\r\n").headers.vary)
+    given = { precompressed = false }
+    assert.equal("none plain", coding "br")
+  end)
+
+  it("answers for a file that is not there", function()
+    assert.equal(404, get("missing").status)
+    assert.same({ nil, "ENOENT" }, { result[1], result[3] })
+    assert.equal(404, get("folder").status)
+    assert.equal(404, get("fifo").status)
+    given = { root = directory }
+    assert.equal(403, get("../etc/passwd").status)
+  end)
+
+  it("takes a type and an age", function()
+    given = { type = "text/x-mine", maxAge = 60 }
+    local response = get "digits.txt"
+    assert.equal("text/x-mine", response.headers["content-type"])
+    assert.equal("max-age=60", response.headers["cache-control"])
+  end)
+
+  it("ends the connection when the file shrinks", function()
+    write("shrinking.bin", ("x"):rep(8 * 1024 * 1024))
+    client.handle:read_stop()
+    client:send("GET /shrinking.bin HTTP/1.1\r\nHost: a\r\n\r\n"):turn(3)
+    write("shrinking.bin", "short")
+    local received = 0
+    client.handle:read_start(function(_, bytes)
+      if bytes then received = received + #bytes else client.closed = "eof" end
+    end)
+    client:wait_closed()
+    assert(received < 8 * 1024 * 1024)
+    assert.same({ nil, "ECLOSED" }, { result[1], result[3] })
+  end)
+
+  it("leaves no descriptor open", function()
+    local function count()
+      local n, handle = 0, uv.fs_scandir("/proc/self/fd")
+      while uv.fs_scandir_next(handle) do n = n + 1 end
+      return n
+    end
+    get "digits.txt"
+    local before = count()
+    get "digits.txt"
+    get "missing"
+    get "folder"
+    get("digits.txt", "Range: bytes=0-1,3-4\r\n")
+    assert.equal(before, count())
+  end)
+end)

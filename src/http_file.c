@@ -1,0 +1,61 @@
+/* WORKER. See http_file.h. The socket's handle belongs to libuv, which alone may watch it: when the socket is full, a
+ * little of the file goes through the ordinary write queue, and its on_drain says that there is room again. */
+#include "http_file.h"
+
+#include <errno.h>
+#include <sys/sendfile.h>
+#include <unistd.h>
+
+#include "http_loop.h"
+
+static void count(struct http_connection *connection, size_t n) {
+    struct http_exchange *exchange = connection->exchange;
+    exchange->file_offset += n;
+    exchange->file_left -= n;
+    connection->progress_ms = stream_now_ms(connection->stream);
+}
+
+/* True when bytes have been queued or sent. */
+static bool copy(struct http_connection *connection) {
+    static char bytes[HTTP_FILE_COPY_BYTES];
+    struct http_exchange *exchange = connection->exchange;
+    size_t wanted = exchange->file_left < sizeof bytes ? (size_t)exchange->file_left : sizeof bytes;
+    ssize_t n = pread(exchange->file_fd, bytes, wanted, (off_t)exchange->file_offset);
+    if (n <= 0) {
+        connection->error = n < 0 ? -errno : UV_EOF;
+        return false;
+    }
+    http_connection_send(connection, bytes, (size_t)n);
+    http_connection_flush(connection);
+    if (!connection->error) count(connection, (size_t)n);
+    return !connection->error;
+}
+
+void http_file_pump(struct http_connection *connection) {
+    struct http_exchange *exchange = connection->exchange;
+    size_t turn = HTTP_FILE_TURN_BYTES;
+    uv_os_fd_t socket_fd;
+    http_connection_flush(connection);
+    if (connection->error || uv_fileno(&connection->stream->uv.handle, &socket_fd) < 0) return;
+    while (exchange->file_left > 0 && connection->stream->queued_bytes == 0) {
+        if (turn == 0) {
+            http_loop_settle(connection);
+            return;
+        }
+        off_t offset = (off_t)exchange->file_offset;
+        size_t wanted = exchange->file_left < turn ? (size_t)exchange->file_left : turn;
+        ssize_t n = sendfile(socket_fd, exchange->file_fd, &offset, wanted);
+        if (n > 0) {
+            count(connection, (size_t)n);
+            turn -= (size_t)n;
+        } else if (n == 0) {
+            connection->error = UV_EOF;
+            return;
+        } else if (errno == EAGAIN || errno == EINVAL) { /* EINVAL: a file system without sendfile */
+            if (!copy(connection)) return;
+        } else if (errno != EINTR) {
+            connection->error = -errno;
+            return;
+        }
+    }
+}

@@ -1,0 +1,19 @@
+/* WORKER. Sends a part of a file as body bytes, from the page cache to the socket (sendfile(2)).
+ *
+ * The descriptor stays the caller's and must stay open until exchange->file_left is 0 or the exchange has ended. */
+#ifndef CLUA_HTTP_FILE_H
+#define CLUA_HTTP_FILE_H
+
+#include <stdint.h>
+
+#include "http_connection.h"
+
+enum {
+    HTTP_FILE_TURN_BYTES = 2 * 1024 * 1024, /* sent in one turn of the loop: others want to be served too */
+    HTTP_FILE_COPY_BYTES = 32 * 1024,
+};
+
+/* Sends what the socket takes. A file that has become shorter breaks the connection: its length has been promised. */
+void http_file_pump(struct http_connection *connection);
+
+#endif
