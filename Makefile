@@ -35,12 +35,12 @@ demo: ## build, then run the demo in the foreground; Ctrl-C ends it
 
 test: ## build, then run the specs; SPEC=path runs one file or folder
 	@$(DEPS) build test
-	@$(MAKE) -s $(JOBS) all
+	@$(MAKE) -s $(JOBS) all build/spec.so
 	@CLUA='$(CURDIR)/build/clua' exec build/clua $(SUITE) $(SPEC)
 
 asan: ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(DEPS) build test
-	@$(MAKE) -s $(JOBS) VARIANT=asan all
+	@$(MAKE) -s $(JOBS) VARIANT=asan all build/asan/spec.so
 	@CLUA='$(CURDIR)/build/asan/clua' ASAN_OPTIONS='$(ASAN_OPTIONS)' UBSAN_OPTIONS='$(UBSAN_OPTIONS)' \
 		exec build/asan/clua $(SUITE) $(SPEC)
 
@@ -206,6 +206,18 @@ build/embed: scripts/dev/embed.c build/made-with/luajit Makefile
 	$(call step,CC  ,$<) $(CC) -std=gnu11 $(WARN) -D_GNU_SOURCE $(LUAJIT_INCLUDE) -O1 -g -o $@ $< $(LUAJIT_LIBS) -lm -ldl
 
 -include $(OBJECTS:.o=.d)
+
+# ---- for the specs: the parts of the core that need neither Lua nor an event loop, called through LuaJIT's FFI ---------
+
+SPEC_PARTS := wheel segment channel balance slot_state log cpus privilege
+SPEC_C_FILES := $(SPEC_PARTS:%=src/%.c) spec/support/core.c
+SPEC_H_FILES := $(SPEC_PARTS:%=src/%.h)
+
+# Beside it the declarations, from the very headers: what the FFI would not parse is taken out.
+$(OUT)/spec.so: $(SPEC_C_FILES) $(SPEC_H_FILES) $(OUT)/made-with/compile Makefile
+	$(call step,SPEC,$@) $(filter-out -MMD -MP,$(COMPILE:-fPIE=-fPIC)) -shared -o $@ $(SPEC_C_FILES) $(UV_LIBS)
+	@sed -e '/^#include/d' -e '/^static inline/,/^}/d' $(SPEC_H_FILES) | \
+		$(CC) -E -P -x c -D_Atomic= '-Dalignas(n)=__attribute__((aligned(n)))' - >$(@:.so=.h)
 
 # ---- lint ------------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 #include "http_exchange.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "log.h"
 
@@ -17,13 +18,14 @@ struct http_exchange *http_exchange_take(struct http_connection *connection, con
         pooled--;
     } else {
         exchange = calloc(1, sizeof *exchange);
-        if (exchange) exchange->head.fields = malloc(FIELDS_AT_FIRST * sizeof *exchange->head.fields);
-        if (!exchange || !exchange->head.fields) {
+        if (exchange) exchange->fields = malloc(FIELDS_AT_FIRST * sizeof *exchange->fields);
+        if (!exchange || !exchange->fields) {
             log_write(CLUA_LOG_ERROR, "cannot read a request: out of memory");
             abort();
         }
-        exchange->head.cap = FIELDS_AT_FIRST;
+        exchange->fields_cap = FIELDS_AT_FIRST;
     }
+    exchange->head.fields = exchange->fields;
     exchange->connection = connection;
     exchange->config = config;
     exchange->body_limit = config->max_body_bytes;
@@ -37,34 +39,29 @@ static void recycle(struct buffer *buffer) {
     buffer->len = 0;
 }
 
+static void exchange_free(struct http_exchange *exchange) {
+    free(exchange->fields);
+    buffer_free(&exchange->head_copy);
+    buffer_free(&exchange->body);
+    buffer_free(&exchange->trailers);
+    buffer_free(&exchange->lines);
+    buffer_free(&exchange->reason);
+    buffer_free(&exchange->trailer_lines);
+    free(exchange);
+}
+
 void http_exchange_release(struct http_exchange *exchange) {
-    struct http_exchange keep = {
-        .head = {.fields = exchange->head.fields, .cap = exchange->head.cap},
-        .head_copy = exchange->head_copy,
-        .body = exchange->body,
-        .trailers = exchange->trailers,
-        .lines = exchange->lines,
-        .reason = exchange->reason,
-        .trailer_lines = exchange->trailer_lines,
-    };
     if (pooled >= POOL_KEPT) {
-        free(keep.head.fields);
-        buffer_free(&keep.head_copy);
-        buffer_free(&keep.body);
-        buffer_free(&keep.trailers);
-        buffer_free(&keep.lines);
-        buffer_free(&keep.reason);
-        buffer_free(&keep.trailer_lines);
-        free(exchange);
+        exchange_free(exchange);
         return;
     }
-    recycle(&keep.head_copy);
-    recycle(&keep.body);
-    recycle(&keep.trailers);
-    recycle(&keep.lines);
-    recycle(&keep.reason);
-    recycle(&keep.trailer_lines);
-    *exchange = keep;
+    memset(exchange, 0, offsetof(struct http_exchange, fields));
+    recycle(&exchange->head_copy);
+    recycle(&exchange->body);
+    recycle(&exchange->trailers);
+    recycle(&exchange->lines);
+    recycle(&exchange->reason);
+    recycle(&exchange->trailer_lines);
     exchange->next = pool;
     pool = exchange;
     pooled++;

@@ -36,7 +36,7 @@ struct http_head {
     uint32_t target, target_len;
     uint32_t path, path_len; /* origin-form: all of the target; absolute-form: from the path on */
     uint32_t host, host_len; /* authority: Host, or that of an absolute-form target, which wins */
-    uint32_t count, cap;
+    uint32_t count;
     struct http_field *fields;
     bool has_host, absolute;
 };
@@ -62,7 +62,6 @@ struct http_exchange {
     struct http_exchange *next; /* pool */
     llhttp_t parser;
     struct http_head head;
-    struct buffer head_copy; /* holds head.base once the exchange outlives its read */
 
     /* request */
     enum http_request_state request;
@@ -70,13 +69,11 @@ struct http_exchange {
     int failure;      /* UV_E* that readers of the body get once the request has FAILED */
     const char *span; /* body bytes where they were read to; not yet in `body` */
     size_t span_len;
-    struct buffer body; /* body bytes that nobody has taken yet */
     uint64_t body_bytes, body_limit;
     const char *framing; /* chunked: where the bytes begin that are no body and not yet checked */
     size_t extension_bytes;
     enum http_extension extension; /* chunked: inside the extensions of a chunk */
     bool size_line, last_chunk;    /* chunked: a size comes next; the size was 0 */
-    struct buffer trailers; /* name NUL value NUL ... */
     uint32_t trailer_count;
     char before; /* the last byte checked before `framing` */
     bool chunked, expects_continue, collecting, upgrade;
@@ -91,10 +88,17 @@ struct http_exchange {
     size_t out_mark;          /* where this answer begins in the output not yet flushed */
     int file_fd;              /* the rest of the body piece under way comes from there */
     uint64_t file_offset, file_left;
-    struct buffer lines;      /* header lines set by the handler, each ended by CRLF */
-    struct buffer reason, trailer_lines;
 
     struct http_owner owner;
+
+    /* Memory that the pool keeps for the next exchange; the buffers are emptied. */
+    struct http_field *fields;
+    uint32_t fields_cap;
+    struct buffer head_copy; /* holds head.base once the exchange outlives its read */
+    struct buffer body;      /* body bytes that nobody has taken yet */
+    struct buffer trailers;  /* name NUL value NUL ... */
+    struct buffer lines;     /* header lines set by the handler, each ended by CRLF */
+    struct buffer reason, trailer_lines;
 };
 
 struct http_exchange *http_exchange_take(struct http_connection *connection, const struct http_config *config);

@@ -46,23 +46,22 @@ typedef unsigned char block __attribute__((vector_size(16)));
     ((((c) < 0x20) & ((c) != '\t') & ((c) != '\r') & ((c) != '\n')) | ((c) == 0x7f) | (((p) == '\r') ^ ((c) == '\n')) | \
      (((p) == '\n') & (((c) == ' ') | ((c) == '\t'))))
 
-static bool block_is_strict(const char *bytes) {
+static inline block look(const char *bytes) {
     block previous, c;
-    uint64_t halves[2];
     memcpy(&previous, bytes, sizeof previous);
     memcpy(&c, bytes + 1, sizeof c);
-    block bad = (block)BREAKS_LINE(previous, c);
-    memcpy(halves, &bad, sizeof halves);
-    return !(halves[0] | halves[1]);
+    return (block)BREAKS_LINE(previous, c);
 }
 
 /* All bytes but the first, each with the one in front of it. */
 static bool scan(const char *bytes, size_t len) {
     size_t at = 0;
     if (len > sizeof(block)) {
-        for (; at + sizeof(block) < len; at += sizeof(block))
-            if (!block_is_strict(bytes + at)) return false;
-        return block_is_strict(bytes + len - sizeof(block) - 1); /* the rest, and some of it twice */
+        uint64_t halves[2];
+        block bad = look(bytes + len - sizeof(block) - 1); /* the last ones, some of which the loop sees again */
+        for (; at + sizeof(block) < len; at += sizeof(block)) bad |= look(bytes + at);
+        memcpy(halves, &bad, sizeof halves);
+        return !(halves[0] | halves[1]);
     }
     for (at = 1; at < len; at++) {
         unsigned char previous = (unsigned char)bytes[at - 1], c = (unsigned char)bytes[at];

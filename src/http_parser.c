@@ -29,15 +29,15 @@ static int on_target(llhttp_t *parser, const char *at, size_t len) {
     return head->target_len > exchange->config->max_url_bytes ? refuse(exchange, 414) : 0;
 }
 
-static void fields_grow(struct http_head *head) {
-    uint32_t cap = head->cap ? head->cap * 2 : 32;
-    struct http_field *fields = realloc(head->fields, cap * sizeof *fields);
+static void fields_grow(struct http_exchange *exchange) {
+    uint32_t cap = exchange->fields_cap * 2;
+    struct http_field *fields = realloc(exchange->fields, cap * sizeof *fields);
     if (!fields) {
-        log_write(CLUA_LOG_ERROR, "cannot read a request with %u headers: out of memory", head->count);
+        log_write(CLUA_LOG_ERROR, "cannot read a request with %u headers: out of memory", exchange->fields_cap);
         abort();
     }
-    head->fields = fields;
-    head->cap = cap;
+    exchange->fields = exchange->head.fields = fields;
+    exchange->fields_cap = cap;
 }
 
 static int on_name(llhttp_t *parser, const char *at, size_t len) {
@@ -53,7 +53,7 @@ static int on_name(llhttp_t *parser, const char *at, size_t len) {
         }
     }
     if (head->count == exchange->config->max_headers) return refuse(exchange, 431);
-    if (head->count == head->cap) fields_grow(head);
+    if (head->count == exchange->fields_cap) fields_grow(exchange);
     head->fields[head->count++] = (struct http_field){.name = offset, .name_len = (uint32_t)len};
     return 0;
 }

@@ -226,9 +226,8 @@ void listener_close(struct listener *listener) {
     listener_defer(listener, false);
     if (accepted_fn) accept_some(listener, BACKLOG);
     uv_timer_stop(&listener->pause);
-    uv_poll_stop(&listener->poll);
+    uv_close((uv_handle_t *)&listener->poll, poll_closed); /* before the descriptor, see close_channel() in slot.c */
     close(listener->fd);
     if (listener->path && stat(listener->path, &st) == 0 && st.st_dev == listener->dev && st.st_ino == listener->ino)
         unlink(listener->path);
-    uv_close((uv_handle_t *)&listener->poll, poll_closed);
 }

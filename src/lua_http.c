@@ -395,6 +395,7 @@ int lua_http_open(lua_State *L) {
         {"header", core_header}, {"method", core_method}, {NULL, NULL}};
     static const luaL_Reg server_methods[] = {{"on", server_on}, {"serve", server_serve}, {NULL, NULL}};
     static const luaL_Reg server_meta[] = {{"__gc", server_gc}, {NULL, NULL}};
+    lua_http_request_open(L);
     host_metatable(L, SERVER, server_methods, server_meta);
     lua_newtable(L);
     luaL_register(L, NULL, functions);

@@ -50,6 +50,8 @@ int lua_http_set_field(lua_State *L, struct http_box *box);
 /* Parks the running coroutine as the exchange's reader or writer; `return` what it returns. */
 int lua_http_wait(lua_State *L, void **waiter, int *ref);
 
+void lua_http_request_open(lua_State *L);
+
 extern const struct lua_http_class lua_http_request_class, lua_http_response_class;
 
 /* Pushes what a waiting reader gets: the number of values, or 0 when it must go on waiting. */

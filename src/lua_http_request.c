@@ -31,6 +31,36 @@ static const char *const field_names[] = {
 
 /* ---- head ----------------------------------------------------------------------------------------------------- */
 
+/* Names that clients send all the time: their Lua strings are kept, so that they need not be made for each request. */
+static const char *const known_names[] = {
+    "host", "user-agent", "accept", "accept-language", "accept-encoding", "cookie", "connection", "content-type",
+    "content-length", "referer", "origin", "cache-control", "pragma", "upgrade-insecure-requests", "sec-fetch-dest",
+    "sec-fetch-mode", "sec-fetch-site", "sec-fetch-user", "sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform",
+    "authorization", "if-none-match", "if-modified-since", "range", "x-forwarded-for", "x-forwarded-proto",
+    "x-forwarded-host", "x-real-ip", "x-request-id", "x-requested-with", "transfer-encoding", "te", "dnt", "priority",
+};
+
+enum { KNOWN_NAMES = sizeof known_names / sizeof known_names[0], KNOWN_SLOTS = 256 };
+
+static unsigned char known_slots[KNOWN_SLOTS]; /* index into known_names, from 1 */
+static int known_ref = LUA_NOREF;              /* their strings, by the same index */
+
+static unsigned slot_of(const char *name, size_t len) {
+    unsigned first = (unsigned char)name[0] | 0x20u, last = (unsigned char)name[len - 1] | 0x20u;
+    return (first * 7 + last * 31 + (unsigned)len * 5) % KNOWN_SLOTS;
+}
+
+void lua_http_request_open(lua_State *L) {
+    lua_createtable(L, KNOWN_NAMES, 0);
+    for (int i = 0; i < KNOWN_NAMES; i++) {
+        unsigned char *slot = &known_slots[slot_of(known_names[i], strlen(known_names[i]))];
+        if (!*slot) *slot = (unsigned char)(i + 1); /* of two that collide the first is quick */
+        lua_pushstring(L, known_names[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    known_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
 static void push_lower(lua_State *L, const char *name, size_t len) {
     static char *lower;
     static size_t cap;
@@ -45,6 +75,16 @@ static void push_lower(lua_State *L, const char *name, size_t len) {
         lower[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
     }
     lua_pushlstring(L, lower, len);
+}
+
+/* known: stack index of the table of known names. */
+static void push_name(lua_State *L, int known, const char *name, size_t len) {
+    unsigned slot = known_slots[slot_of(name, len)];
+    if (slot && strlen(known_names[slot - 1]) == len && http_same(name, known_names[slot - 1], len)) {
+        lua_rawgeti(L, known, (int)slot);
+    } else {
+        push_lower(L, name, len);
+    }
 }
 
 /* Stack: table, name, value -> table. A second field of the same name is joined (RFC 9110 §5.3; cookie: RFC 6265). */
@@ -78,19 +118,35 @@ int lua_http_push_header(lua_State *L, const struct http_head *head, const char 
     return pieces > 0;
 }
 
+/* Does an earlier field have the name of field i? */
+static bool is_repeated(const struct http_head *head, uint32_t i) {
+    const struct http_field *fields = head->fields;
+    for (uint32_t k = 0; k < i; k++) {
+        if (fields[k].name_len != fields[i].name_len) continue;
+        if (strncasecmp(head->base + fields[k].name, head->base + fields[i].name, fields[i].name_len) == 0) return true;
+    }
+    return false;
+}
+
 static void push_headers(lua_State *L, const struct http_head *head) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, known_ref);
     lua_createtable(L, 0, (int)head->count);
     int table = lua_gettop(L);
     for (uint32_t i = 0; i < head->count; i++) {
         const struct http_field *field = &head->fields[i];
-        push_lower(L, head->base + field->name, field->name_len);
+        push_name(L, table - 1, head->base + field->name, field->name_len);
         lua_pushlstring(L, head->base + field->value, field->value_len);
-        add_field(L, table);
+        if (is_repeated(head, i)) {
+            add_field(L, table);
+        } else {
+            lua_rawset(L, table);
+        }
     }
     if (head->absolute) { /* RFC 9112 §3.2.2: the target's authority replaces Host */
         lua_pushlstring(L, head->base + head->host, head->host_len);
         lua_setfield(L, table, "host");
     }
+    lua_remove(L, table - 1);
 }
 
 static void push_raw_headers(lua_State *L, const struct http_head *head) {

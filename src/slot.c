@@ -52,9 +52,23 @@ static void warn(const struct slot *slot, const char *text) {
               text);
 }
 
+static void slot_free(struct slot *slot) {
+    free(slot->loans);
+    free(slot->free_loans);
+    free(slot);
+}
+
+static void channel_closed(uv_handle_t *handle) {
+    struct slot *slot = (struct slot *)((char *)handle - offsetof(struct slot, channel));
+    slot->handle_closed = true;
+    if (slot->swept) slot_free(slot);
+}
+
+/* The handle goes before its descriptor: uv_close still removes the number from epoll, and by then the number could be
+ * the channel of a new worker. */
 static void close_channel(struct slot *slot) {
     if (slot->channel_fd < 0) return;
-    uv_poll_stop(&slot->channel);
+    uv_close((uv_handle_t *)&slot->channel, channel_closed);
     close(slot->channel_fd);
     slot->channel_fd = -1;
 }
@@ -192,13 +206,6 @@ void slot_set_hooks(const struct slot_hooks *given) {
     hooks = given;
 }
 
-static void channel_closed(uv_handle_t *handle) {
-    struct slot *slot = (struct slot *)((char *)handle - offsetof(struct slot, channel));
-    free(slot->loans);
-    free(slot->free_loans);
-    free(slot);
-}
-
 int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct slot **out) {
     int worker_fd = -1, segment_fd = -1, err;
     struct slot *slot = calloc(1, sizeof *slot);
@@ -228,11 +235,11 @@ int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct sl
     return 0;
 
 no_process:
-    close(slot->channel_fd);
+    slot->swept = true;
+    close_channel(slot);
     close(worker_fd);
     close(segment_fd);
     segment_unmap(slot->segment);
-    uv_close((uv_handle_t *)&slot->channel, channel_closed);
     return err;
 no_poll:
     segment_unmap(slot->segment);
@@ -256,7 +263,8 @@ void slot_sweep(struct pool *pool) {
         *at = slot->next;
         segment_unmap(slot->segment);
         slot->segment = NULL;
-        uv_close((uv_handle_t *)&slot->channel, channel_closed);
+        slot->swept = true;
+        if (slot->handle_closed) slot_free(slot);
     }
 }
 

@@ -34,6 +34,7 @@ struct slot {
     int channel_fd;
     uv_poll_t channel;
     bool drain_unsent, wants_write, hung;
+    bool swept, handle_closed; /* freed when both are true */
     bool has_unowned; /* lent connections whose descriptor the master gives up once they are taken */
 
     struct connection **loans; /* by loan index: the connection, NULL, or LOAN_TAKEN_MARK */

@@ -9,30 +9,6 @@ local uv = require "luv"
 local BLOWS = tonumber(os.getenv("CLUA_SPEC_CHAOS")) or 60
 local SEED = tonumber(os.getenv("CLUA_SPEC_SEED")) or 1
 
-local MOMENT_S = 0.005
-
--- A request that was sent before a kill and ended after it may have been in the worker that was killed. One whose
--- answer came in the very moment of the kill may have been answered, but not yet called idle.
-local function is_excused(incident, kills)
-  local cut = incident.kind == "lost" or (incident.kind == "bad" and incident.detail == 502)
-  local answered_at = incident.kind == "reconnects" and incident.detail == "eof" and incident.answered_at
-  for _, at in ipairs(kills) do
-    local before = incident.sent_at and incident.sent_at <= at + MOMENT_S and incident.at >= at
-    if before and (cut or (answered_at and answered_at >= at - MOMENT_S)) then return true end
-  end
-  return false
-end
-
-local function assert_no_other(clients, kills)
-  for _, incident in ipairs(clients.incidents) do
-    if not is_excused(incident, kills) then
-      error(("%s %s, sent at %.6f, answered at %.6f, failed at %.6f; kills: %s; %s"):format(incident.kind,
-        tostring(incident.detail), incident.sent_at or 0, incident.answered_at or 0, incident.at,
-        table.concat(kills, " "), tostring(clients)))
-    end
-  end
-end
-
 describe("a cluster under blows", function()
   after_each(cluster.cleanup)
 
@@ -97,8 +73,8 @@ describe("a cluster under blows", function()
     end
     quick:stop()
     slow:stop()
-    assert_no_other(quick, kills)
-    assert_no_other(slow, kills)
+    quick:assert_only_killed(kills)
+    slow:assert_only_killed(kills)
 
     c:wait_workers(3 + scaled)
     assert.equal(3 + scaled, #c:left())

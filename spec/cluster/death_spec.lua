@@ -39,19 +39,7 @@ describe("kill -9 of a worker", function()
       clients:wait(100)
     end
     clients:stop()
-    -- A request that was in the worker when it died may be lost (it gets a 502, or the end); no other.
-    for _, incident in ipairs(clients.incidents) do
-      local excused = false
-      for _, at in ipairs(kills) do
-        excused = excused or (incident.kind ~= "reconnects" and incident.kind ~= "refused"
-          and incident.sent_at <= at + 0.002 and incident.at >= at and incident.at < at + 1)
-        -- The end of a connection whose request was lost is no second loss.
-      end
-      assert.is_true(excused, tostring(clients))
-    end
-    assert.equal(0, clients.reconnects, tostring(clients))
-    assert.equal(0, clients.refused)
-    assert.equal(0, clients.timeout)
+    clients:assert_only_killed(kills)
     assert.equal(0, zombies(c))
     assert.equal(4, #c:workers())
     c:stop()

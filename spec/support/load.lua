@@ -13,6 +13,9 @@
 local client = require "spec.support.client"
 local loop = require "spec.support.loop"
 
+-- Between what happens in two processes and what the spec's own clock says of it.
+local MOMENT_S = 0.005
+
 local load = {}
 load.__index = load
 
@@ -103,6 +106,30 @@ function load:stop()
     if task.error then error(task.error, 0) end
   end
   return self
+end
+
+-- A request that was sent before a kill and failed after it may have been in the worker that was killed. One whose
+-- answer came in the very moment of the kill may have been answered, but not yet called idle.
+local function is_excused(incident, kills)
+  local cut = incident.kind == "lost" or (incident.kind == "bad" and incident.detail == 502)
+  local answered_at = incident.kind == "reconnects" and incident.detail == "eof" and incident.answered_at
+  for _, at in ipairs(kills) do
+    local before = incident.sent_at and incident.sent_at <= at + MOMENT_S and incident.at >= at
+    if before and (cut or (answered_at and answered_at >= at - MOMENT_S)) then return true end
+  end
+  return false
+end
+
+--- Raises an error when a client has noticed anything but the loss of a request in a worker that was killed.
+-- kills: times of loop.now() before each kill (or stop) of a worker
+function load:assert_only_killed(kills)
+  for _, incident in ipairs(self.incidents) do
+    if not is_excused(incident, kills) then
+      error(("%s %s, sent at %.6f, answered at %.6f, failed at %.6f; kills: %s; %s"):format(incident.kind,
+        tostring(incident.detail), incident.sent_at or 0, incident.answered_at or 0, incident.at,
+        table.concat(kills, " "), tostring(self)), 2)
+    end
+  end
 end
 
 function load.__tostring(self)

@@ -7,7 +7,7 @@ describe("clua.restart", function()
     return Restart.new(all)
   end
 
-  -- Deaths one after the other, each worker having lived `lived`. Returns the delays, the deaths that gave up, the time.
+  -- Deaths one after another, each worker having lived `lived`. Returns the delays, the deaths that gave up, the time.
   local function loop(restart, from, count, lived)
     local now, delays, gave_up = from, {}, {}
     for i = 1, count do
