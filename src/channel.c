@@ -109,8 +109,8 @@ int channel_receive(int fd, struct channel_message *message, int *fds, size_t *f
         n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     } while (n < 0 && errno == EINTR);
     if (n < 0) return errno == EAGAIN ? 0 : errno == ECONNRESET ? UV_EOF : -errno;
-    if (n == 0) return UV_EOF;
     *fd_count = collect_fds(&msg, fds);
+    if (n == 0 && *fd_count == 0) return UV_EOF; /* an empty packet looks the same, but may carry descriptors */
     /* MSG_CTRUNC is no error: this process was out of descriptors, the caller gives those loans back. */
     if ((msg.msg_flags & MSG_TRUNC) || (size_t)n < sizeof message->head ||
         (size_t)n - sizeof message->head != message->head.len || !has_shape(message, *fd_count)) {

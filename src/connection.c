@@ -8,7 +8,7 @@
 enum { BLOCK = 256 };
 
 static struct connection **blocks;
-static uint32_t block_count, live_count;
+static uint32_t block_count;
 static struct link free_list = {&free_list, &free_list};
 
 void connection_unlink(struct connection *connection) {
@@ -51,7 +51,6 @@ struct connection *connection_new(struct pool *pool, int fd, uint16_t port) {
     connection->pool = pool;
     connection->fd = fd;
     connection->port = port;
-    live_count++;
     return connection;
 }
 
@@ -59,9 +58,9 @@ void connection_free(struct connection *connection) {
     connection_unlink(connection);
     if (connection->fd >= 0) close(connection->fd);
     connection->fd = -1;
+    connection->pool = NULL;
     connection->generation++;
     link_after(&free_list, connection);
-    live_count--;
 }
 
 uint64_t connection_name(const struct connection *connection) {
@@ -82,6 +81,11 @@ void connection_move(struct connection *connection, enum connection_place place,
     link_after(end == CONNECTION_FIRST ? list : list->prev, connection);
 }
 
-uint32_t connection_count(void) {
-    return live_count;
+struct connection *connection_after(const struct connection *connection) {
+    uint32_t index = connection ? connection->index + 1 : 0;
+    for (; index / BLOCK < block_count; index++) {
+        struct connection *next = &blocks[index / BLOCK][index % BLOCK];
+        if (next->pool) return next;
+    }
+    return NULL;
 }

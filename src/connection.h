@@ -78,6 +78,7 @@ static inline struct connection *connection_of(struct link *link) {
     return (struct connection *)link;
 }
 
-uint32_t connection_count(void);
+/* All connections: NULL starts, NULL ends. */
+struct connection *connection_after(const struct connection *connection);
 
 #endif

@@ -33,16 +33,21 @@ static enum http_extension next(enum http_extension state, unsigned char c) {
         if (is_space(c)) return state;
         if (c == '"') return HTTP_EXTENSION_QUOTED;
         return http_is_token_byte(c) ? HTTP_EXTENSION_TOKEN : HTTP_EXTENSION_BAD;
-    case HTTP_EXTENSION_TOKEN: return http_is_token_byte(c) ? state : follow(c, HTTP_EXTENSION_VALUE_SPACE);
+    case HTTP_EXTENSION_TOKEN:
+        return http_is_token_byte(c) ? state : follow(c, HTTP_EXTENSION_VALUE_SPACE);
     case HTTP_EXTENSION_QUOTED:
         if (c == '"') return HTTP_EXTENSION_QUOTED_END;
         if (c == '\\') return HTTP_EXTENSION_ESCAPED;
         return is_text(c) ? state : HTTP_EXTENSION_BAD;
-    case HTTP_EXTENSION_ESCAPED: return is_text(c) ? HTTP_EXTENSION_QUOTED : HTTP_EXTENSION_BAD;
-    case HTTP_EXTENSION_QUOTED_END: return follow(c, HTTP_EXTENSION_VALUE_SPACE);
-    case HTTP_EXTENSION_VALUE_SPACE: return c == '\r' ? HTTP_EXTENSION_BAD : follow(c, state);
+    case HTTP_EXTENSION_ESCAPED:
+        return is_text(c) ? HTTP_EXTENSION_QUOTED : HTTP_EXTENSION_BAD;
+    case HTTP_EXTENSION_QUOTED_END:
+        return follow(c, HTTP_EXTENSION_VALUE_SPACE);
+    case HTTP_EXTENSION_VALUE_SPACE:
+        return c == '\r' ? HTTP_EXTENSION_BAD : follow(c, state);
     case HTTP_EXTENSION_NONE:
-    case HTTP_EXTENSION_BAD: break;
+    case HTTP_EXTENSION_BAD:
+        break;
     }
     return HTTP_EXTENSION_BAD;
 }

@@ -6,8 +6,10 @@
  * gives rise to therefore leave in one write, and the loan is IDLE only when nothing at all is left here. */
 #include "http_connection.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
+#include "http_deadline.h"
 #include "http_file.h"
 #include "http_loop.h"
 #include "http_parser.h"
@@ -28,13 +30,13 @@ static void enter(struct http_connection *connection, enum http_state state) {
     connection->progress_ms = connection->state_since_ms;
 }
 
-static bool can_be_parked(const struct http_connection *connection) {
+bool http_connection_can_be_parked(const struct http_connection *connection) {
     const struct stream *stream = connection->stream;
     return stream->loan != STREAM_NO_LOAN && !stream->unowned && !connection->cannot_park;
 }
 
 bool http_connection_is_last(const struct http_connection *connection) {
-    return connection->last || connection->ended || (worker_draining() && !can_be_parked(connection));
+    return connection->last || connection->ended || (worker_draining() && !http_connection_can_be_parked(connection));
 }
 
 void http_connection_touch(struct http_connection *connection) {
@@ -75,59 +77,6 @@ static void exchange_keep(struct http_connection *connection) {
     }
     buffer_append(&exchange->body, exchange->span, exchange->span_len);
     exchange->span_len = 0;
-}
-
-/* ---- output --------------------------------------------------------------------------------------------------- */
-
-size_t http_connection_unsent(const struct http_connection *connection) {
-    return connection->out ? connection->out->len : 0;
-}
-
-char *http_connection_room(struct http_connection *connection, size_t len) {
-    if (!connection->out) connection->out = http_loop_buffer_take();
-    return buffer_room(connection->out, len);
-}
-
-void http_connection_sent(struct http_connection *connection, size_t len) {
-    connection->out->len += len;
-}
-
-static void write_now(struct http_connection *connection, const char *bytes, size_t len) {
-    if (connection->error) return;
-    if (!stream_publish(connection->stream, LOAN_RESPONDING)) {
-        connection->error = UV_ECANCELED;
-        return;
-    }
-    struct http_exchange *exchange = connection->exchange;
-    if (exchange && exchange->response != HTTP_RESPONSE_OPEN) exchange->bytes_sent = true;
-    size_t queued = connection->stream->queued_bytes;
-    int err = stream_write(connection->stream, bytes, len);
-    if (err < 0) {
-        connection->error = err;
-    } else if (connection->stream->queued_bytes < queued + len) {
-        connection->progress_ms = now_ms(connection);
-    }
-}
-
-void http_connection_flush(struct http_connection *connection) {
-    struct buffer *out = connection->out;
-    if (!out) return;
-    connection->out = NULL;
-    if (out->len > 0) write_now(connection, out->data, out->len);
-    http_loop_buffer_give(out);
-}
-
-void http_connection_send(struct http_connection *connection, const char *bytes, size_t len) {
-    size_t unsent = http_connection_unsent(connection);
-    size_t fits = unsent < HTTP_BATCH_BYTES ? HTTP_BATCH_BYTES - unsent : 0;
-    if (fits > len) fits = len;
-    if (fits > 0) {
-        memcpy(http_connection_room(connection, fits), bytes, fits);
-        http_connection_sent(connection, fits);
-    }
-    if (fits == len) return;
-    http_connection_flush(connection);
-    write_now(connection, bytes + fits, len - fits);
 }
 
 /* ---- the exchange --------------------------------------------------------------------------------------------- */
@@ -241,6 +190,7 @@ static bool step_idle(struct http_connection *connection) {
 
 static bool step_head(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
+    assert(exchange);
     exchange->head.base = connection->in;
     if (connection->in_len > exchange->head.len) http_parser_head(exchange, connection->in_len);
     switch (exchange->request) {
@@ -259,12 +209,13 @@ static bool step_head(struct http_connection *connection) {
     return false;
 }
 
-static bool wants_body(const struct http_exchange *exchange) {
+bool http_connection_wants_body(const struct http_exchange *exchange) {
     return exchange->collecting || http_exchange_body_ready(exchange) < HTTP_HIGH_WATER_BYTES;
 }
 
 static bool step_body(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
+    assert(exchange);
     if (exchange->response == HTTP_RESPONSE_ENDED) {
         if (!exchange->keep_alive || exchange->expects_continue) {
             connection->unread = true;
@@ -276,7 +227,7 @@ static bool step_body(struct http_connection *connection) {
         enter(connection, HTTP_STATE_SKIPPING);
         return true;
     }
-    if (connection->in_len > 0 && wants_body(exchange)) {
+    if (connection->in_len > 0 && http_connection_wants_body(exchange)) {
         size_t eaten;
         http_parser_body(exchange, connection->in, connection->in_len, &eaten);
         input_consume(connection, eaten);
@@ -300,6 +251,7 @@ static bool step_body(struct http_connection *connection) {
 
 static bool step_waiting(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
+    assert(exchange);
     if (exchange->response != HTTP_RESPONSE_ENDED) {
         if (connection->ended && !connection->gone_told) {
             connection->gone_told = true;
@@ -317,6 +269,7 @@ static bool step_waiting(struct http_connection *connection) {
 
 static bool step_skipping(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
+    assert(exchange);
     if (connection->in_len == 0 && !connection->ended) return false;
     size_t eaten = 0;
     if (connection->in_len > 0) http_parser_body(exchange, connection->in, connection->in_len, &eaten);
@@ -406,7 +359,7 @@ static void read_or_not(struct http_connection *connection) {
         wanted = connection->in_len < HTTP_HIGH_WATER_BYTES;
         break;
     case HTTP_STATE_BODY:
-        wanted = wants_body(connection->exchange);
+        wanted = http_connection_wants_body(connection->exchange);
         break;
     case HTTP_STATE_WAITING:
         wanted = connection->in_len < HTTP_HIGH_WATER_BYTES;
@@ -426,61 +379,13 @@ static void read_or_not(struct http_connection *connection) {
     }
 }
 
-/* How long it may stay without a byte: before the first request that is a client late with its head. */
-static uint64_t idle_limit_ms(const struct http_connection *connection) {
-    const struct http_config *config = connection->config;
-    return connection->served ? config->keep_alive_timeout_ms : config->head_timeout_ms;
-}
-
-static uint64_t idle_deadline(const struct http_connection *connection) {
-    uint64_t keep = idle_limit_ms(connection), deadline = 0;
-    if (keep) deadline = connection->state_since_ms + keep;
-    if (can_be_parked(connection)) {
-        uint64_t park = connection->state_since_ms + worker_linger_ms();
-        if (!deadline || park < deadline) deadline = park;
-    }
-    return deadline;
-}
-
-static void set_deadline(struct http_connection *connection) {
-    const struct http_config *config = connection->config;
-    uint64_t deadline = 0;
-    if (connection->stream->queued_bytes > 0) {
-        connection->queued_before = uv_stream_get_write_queue_size(&connection->stream->uv.stream);
-        if (config->write_timeout_ms) deadline = connection->progress_ms + config->write_timeout_ms;
-        http_loop_deadline(connection, deadline);
-        return;
-    }
-    switch (connection->state) {
-    case HTTP_STATE_IDLE:
-        deadline = idle_deadline(connection);
-        break;
-    case HTTP_STATE_HEAD:
-        if (config->head_timeout_ms) deadline = connection->state_since_ms + config->head_timeout_ms;
-        break;
-    case HTTP_STATE_BODY: /* the handler may take its time, the client may not */
-        if (!wants_body(connection->exchange) || connection->exchange->expects_continue) break;
-        if (config->body_timeout_ms) deadline = connection->progress_ms + config->body_timeout_ms;
-        break;
-    case HTTP_STATE_SKIPPING:
-    case HTTP_STATE_LINGERING:
-        deadline = connection->state_since_ms + HTTP_LINGER_MS;
-        break;
-    case HTTP_STATE_WAITING:
-    case HTTP_STATE_FLUSHING:
-    case HTTP_STATE_CLOSED:
-        break;
-    }
-    http_loop_deadline(connection, deadline);
-}
-
 /* Idle: is there a reason to part now? True when the connection has been given back or closed. */
 static bool leave_idle(struct http_connection *connection, bool now) {
     if (connection->stream->queued_bytes > 0 || connection->in_len > 0) return false;
     if (!now && !worker_draining()) return false;
-    uint64_t keep = idle_limit_ms(connection), idle = now_ms(connection) - connection->state_since_ms;
+    uint64_t keep = http_deadline_idle_limit_ms(connection), idle = now_ms(connection) - connection->state_since_ms;
     bool expired = keep > 0 && idle >= keep;
-    if (!expired && can_be_parked(connection)) {
+    if (!expired && http_connection_can_be_parked(connection)) {
         /* Parked, not given back to be lent at once: an HTTP client speaks first. */
         if (now && stream_state(connection->stream) == LOAN_UNTOUCHED) stream_publish(connection->stream, LOAN_IDLE);
         if (stream_park(connection->stream, keep ? (uint32_t)(keep - idle) : 0)) {
@@ -539,7 +444,7 @@ static void advance(struct http_connection *connection) {
     input_keep(connection);
     if (connection->state == HTTP_STATE_IDLE && leave_idle(connection, false)) return;
     read_or_not(connection);
-    set_deadline(connection);
+    http_deadline_set(connection);
 }
 
 /* ---- stream hooks --------------------------------------------------------------------------------------------- */
@@ -659,7 +564,7 @@ int http_connection_open(struct stream *stream, const struct http_config *config
     worker_clients_speak_first();
     enter(connection, HTTP_STATE_IDLE);
     read_or_not(connection);
-    set_deadline(connection);
+    http_deadline_set(connection);
     return 0;
 }
 
@@ -692,7 +597,7 @@ int http_body_take(struct http_exchange *exchange, const char **bytes, size_t *l
     } else {
         const char *why;
         if (exchange->expects_continue && exchange->response == HTTP_RESPONSE_OPEN)
-            http_response_informational(exchange, 100, NULL, 0, &why);
+            http_response_informational(exchange, 100, "", 0, &why);
         http_connection_touch(exchange->connection);
         return 0;
     }
@@ -705,7 +610,7 @@ void http_body_collect(struct http_exchange *exchange) {
     exchange->collecting = true;
     if (exchange->request == HTTP_REQUEST_BODY && exchange->expects_continue &&
         exchange->response == HTTP_RESPONSE_OPEN)
-        http_response_informational(exchange, 100, NULL, 0, &why);
+        http_response_informational(exchange, 100, "", 0, &why);
     http_connection_touch(exchange->connection);
 }
 
@@ -723,9 +628,4 @@ struct stream *http_connection_release(struct http_connection *connection, const
     *rest = connection->in;
     *rest_len = connection->in_len;
     return stream;
-}
-
-bool http_connection_is_congested(struct http_connection *connection) {
-    if (http_connection_unsent(connection) >= HTTP_HIGH_WATER_BYTES) http_connection_flush(connection);
-    return !connection->error && connection->stream->queued_bytes >= HTTP_HIGH_WATER_BYTES;
 }

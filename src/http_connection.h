@@ -121,6 +121,10 @@ void http_connection_flush(struct http_connection *connection);
 /* Output that is not with the kernel has passed the high-water mark: the writer should wait (set write_waiting). */
 bool http_connection_is_congested(struct http_connection *connection);
 
+/* Does the client's next body byte find room? May the master have this connection back when it is idle? */
+bool http_connection_wants_body(const struct http_exchange *exchange);
+bool http_connection_can_be_parked(const struct http_connection *connection);
+
 /* True when the answer must say that it is the last one on this connection. */
 bool http_connection_is_last(const struct http_connection *connection);
 

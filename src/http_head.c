@@ -43,8 +43,8 @@ typedef unsigned char block __attribute__((vector_size(16)));
 
 /* Nonzero where byte c must not follow byte p. */
 #define BREAKS_LINE(p, c)                                                                                              \
-    ((((c) < 0x20) & ((c) != '\t') & ((c) != '\r') & ((c) != '\n')) | ((c) == 0x7f) | (((p) == '\r') ^ ((c) == '\n')) | \
-     (((p) == '\n') & (((c) == ' ') | ((c) == '\t'))))
+    ((((c) < 0x20) & ((c) != '\t') & ((c) != '\r') & ((c) != '\n')) | ((c) == 0x7f) |                                  \
+     (((p) == '\r') ^ ((c) == '\n')) | (((p) == '\n') & (((c) == ' ') | ((c) == '\t'))))
 
 static inline block look(const char *bytes) {
     block previous, c;
@@ -114,8 +114,8 @@ unsigned http_head_method_refusal(const struct http_head *head, size_t len) {
 
 /* Is this "HTTP/", a digit, a dot, a digit? Then the version is one that we do not speak, rather than none. */
 static bool is_version(const char *version, size_t len) {
-    return len >= 8 && memcmp(version, "HTTP/", 5) == 0 && version[5] >= '0' && version[5] <= '9' && version[6] == '.' &&
-           version[7] >= '0' && version[7] <= '9';
+    return len >= 8 && memcmp(version, "HTTP/", 5) == 0 && version[5] >= '0' && version[5] <= '9' &&
+           version[6] == '.' && version[7] >= '0' && version[7] <= '9';
 }
 
 unsigned http_head_version_refusal(const struct http_head *head, size_t len) {

@@ -132,11 +132,16 @@ static int on_trailer_name(llhttp_t *parser, const char *at, size_t len) {
 /* RFC 9110 §6.5.1: no field that frames or routes the message. */
 static bool may_be_trailer(const char *name, size_t len) {
     switch (len) {
-    case 0: return false;
-    case 4: return !http_same(name, "host", 4);
-    case 14: return !http_same(name, "content-length", 14);
-    case 17: return !http_same(name, "transfer-encoding", 17);
-    default: return true;
+    case 0:
+        return false;
+    case 4:
+        return !http_same(name, "host", 4);
+    case 14:
+        return !http_same(name, "content-length", 14);
+    case 17:
+        return !http_same(name, "transfer-encoding", 17);
+    default:
+        return true;
     }
 }
 

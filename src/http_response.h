@@ -48,7 +48,4 @@ void http_response_replace(struct http_exchange *exchange, unsigned status, bool
 /* Is this a legal header name, value? Used for header lines that the caller builds. */
 bool http_header_is_valid(const char *name, size_t name_len, const char *value, size_t value_len, const char **why);
 
-/* The reason phrase of a status; "Unknown" if it has none. */
-const char *http_reason(unsigned status);
-
 #endif

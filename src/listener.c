@@ -6,6 +6,7 @@
 #include "listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -187,6 +188,55 @@ int listener_open(uv_loop_t *loop, struct pool *pool, const struct listen_spec *
     uv_timer_init(loop, &listener->pause);
     if (!spec->path) find_port(listener);
     set_name(listener, spec);
+    listener->next = pool->listeners;
+    pool->listeners = listener;
+    *out = listener;
+    return 0;
+}
+
+/* Name and port of a socket that was bound by somebody else. */
+static void name_by_address(struct listener *listener) {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        struct sockaddr_un un;
+    } address = {0};
+    char host[INET6_ADDRSTRLEN] = "";
+    socklen_t len = sizeof address;
+    if (getsockname(listener->fd, &address.any, &len) < 0) return;
+    if (address.any.sa_family == AF_UNIX) {
+        snprintf(listener->name, sizeof listener->name, "unix:%.100s", address.un.sun_path);
+    } else if (address.any.sa_family == AF_INET6) {
+        uv_ip6_name(&address.in6, host, sizeof host);
+        listener->port = ntohs(address.in6.sin6_port);
+        snprintf(listener->name, sizeof listener->name, "[%s]:%u", host, listener->port);
+    } else {
+        uv_ip4_name(&address.in, host, sizeof host);
+        listener->port = ntohs(address.in.sin_port);
+        snprintf(listener->name, sizeof listener->name, "%s:%u", host, listener->port);
+    }
+}
+
+int listener_adopt(uv_loop_t *loop, struct pool *pool, int fd, const char *path, struct listener **out) {
+    struct stat st;
+    struct listener *listener = calloc(1, sizeof *listener);
+    if (!listener) return UV_ENOMEM;
+    listener->fd = fd;
+    listener->pool = pool;
+    int err = uv_poll_init(loop, &listener->poll, fd);
+    if (err == 0 && path && !(listener->path = strdup(path))) err = UV_ENOMEM;
+    if (err < 0) {
+        free(listener);
+        return err;
+    }
+    if (path && stat(path, &st) == 0) {
+        listener->dev = st.st_dev;
+        listener->ino = st.st_ino;
+    }
+    uv_timer_init(loop, &listener->pause);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    name_by_address(listener);
     listener->next = pool->listeners;
     pool->listeners = listener;
     *out = listener;

@@ -39,6 +39,10 @@ typedef void (*listener_accepted_fn)(struct listener *listener, int fd);
  * `why`: UV_EADDRINUSE, UV_EACCES, ... A stale socket file is replaced, a live one is UV_EADDRINUSE. */
 int listener_open(uv_loop_t *loop, struct pool *pool, const struct listen_spec *spec, struct listener **out, char *why,
                   size_t why_len);
+/* A listening socket that another has opened: the master before an upgrade, or systemd. path: of a socket file that is ours
+ * to unlink at the end, or NULL. On success the listener owns fd. */
+int listener_adopt(uv_loop_t *loop, struct pool *pool, int fd, const char *path, struct listener **out);
+
 int listener_start(struct listener *listener, listener_accepted_fn accepted);
 
 /* Clients of this protocol speak first: let the kernel wait for their bytes (TCP_DEFER_ACCEPT, tcp(7)). */

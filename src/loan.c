@@ -78,6 +78,32 @@ static bool add_indices(struct slot *slot) {
     return true;
 }
 
+uint32_t loan_next_taken(const struct slot *slot, uint32_t from) {
+    for (uint32_t loan = from; loan < slot->loans_cap; loan++)
+        if (slot->loans[loan] == LOAN_TAKEN_MARK) return loan;
+    return SEGMENT_LOANS;
+}
+
+int loan_adopt(struct slot *slot, uint32_t loan, struct connection *connection) {
+    if (loan >= SEGMENT_LOANS) return UV_EINVAL;
+    while (loan >= slot->loans_cap)
+        if (!add_indices(slot)) return UV_ENOMEM;
+    if (slot->loans[loan]) return UV_EINVAL;
+    slot->loans[loan] = connection ? connection : LOAN_TAKEN_MARK;
+    slot->outstanding++;
+    if (!connection) return 0;
+    connection->slot = slot;
+    connection->loan = loan;
+    connection->place = CONNECTION_LENT;
+    return 0;
+}
+
+void loan_adopted(struct slot *slot) {
+    slot->free_count = 0;
+    for (uint32_t loan = slot->loans_cap; loan-- > 0;)
+        if (!slot->loans[loan]) slot->free_loans[slot->free_count++] = loan;
+}
+
 static void free_index(struct slot *slot, uint32_t loan) {
     atomic_store_explicit(word_of(slot, loan), LOAN_FREE, memory_order_release);
     slot->loans[loan] = NULL;

@@ -31,6 +31,14 @@ bool loan_collect(struct slot *slot);
 /* The worker is dead: lends again, answers or closes each of its connections, as its state says. */
 void loan_settle(struct slot *slot);
 
+/* UPGRADE. The first loan index at or after `from` that waits for its COMPLETION_DROP; SEGMENT_LOANS when there is none. */
+uint32_t loan_next_taken(const struct slot *slot, uint32_t from);
+
+/* UPGRADE. Puts a loan of the master before this one back in place; connection NULL: it had been taken back.
+ * 0, UV_EINVAL for an index that is out of range or in use, UV_ENOMEM. loan_adopted() after the last one. */
+int loan_adopt(struct slot *slot, uint32_t loan, struct connection *connection);
+void loan_adopted(struct slot *slot);
+
 /* A new worker starts level with the others, so that it does not get every connection until it has caught up. */
 void loan_level(struct slot *slot);
 

@@ -390,9 +390,8 @@ static int core_emit(lua_State *L) {
 }
 
 int lua_http_open(lua_State *L) {
-    static const luaL_Reg functions[] = {
-        {"server", core_server}, {"emit", core_emit}, {"release", core_release},
-        {"header", core_header}, {"method", core_method}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"server", core_server}, {"emit", core_emit},     {"release", core_release},
+                                         {"header", core_header}, {"method", core_method}, {NULL, NULL}};
     static const luaL_Reg server_methods[] = {{"on", server_on}, {"serve", server_serve}, {NULL, NULL}};
     static const luaL_Reg server_meta[] = {{"__gc", server_gc}, {NULL, NULL}};
     lua_http_request_open(L);

@@ -5,6 +5,7 @@
 #include <uv.h>
 
 #include "http_connection.h"
+#include "http_reason.h"
 #include "http_response.h"
 #include "log.h"
 #include "lua_host.h"
@@ -283,7 +284,7 @@ static int response_write_continue(lua_State *L) {
     struct http_box *box = check(L);
     const char *why = NULL;
     if (is_over(box)) return over(L, box, "writeContinue");
-    int err = http_response_informational(box->exchange, 100, NULL, 0, &why);
+    int err = http_response_informational(box->exchange, 100, "", 0, &why);
     return err < 0 ? lua_http_fail(L, "writeContinue", err, why) : 0;
 }
 

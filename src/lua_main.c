@@ -18,17 +18,21 @@
 #include "log.h"
 #include "lua_host.h"
 #include "lua_http.h"
+#include "lua_http_client.h"
 #include "lua_master.h"
+#include "lua_net.h"
 #include "lua_socket.h"
 #include "lua_worker.h"
+#include "upgrade.h"
 #include "worker.h"
 
 enum { EXIT_UNCAUGHT = 1, EXIT_USAGE = 100, EXIT_SYSTEM = 111 };
 
-static const char usage_text[] = "usage: clua [-e CODE] [-v] [-h] [SCRIPT [ARGS...]]\n"
+static const char usage_text[] = "usage: clua [-e CODE] [-t] [-v] [-h] [SCRIPT [ARGS...]]\n"
                                  "Runs a Lua script on an event loop. A script that calls cluster.Master():dispatch()\n"
                                  "becomes the master of a cluster.\n"
                                  "  -e CODE   run CODE before the script\n"
+                                 "  -t        test: run SCRIPT up to dispatch(), check what can be checked, exit\n"
                                  "  -v        print the version\n"
                                  "  -h        print this text\n";
 
@@ -64,6 +68,8 @@ static int open_lua(void) {
     host_preload("clua.core.worker", lua_worker_open);
     host_preload("clua.core.master", lua_master_open);
     host_preload("clua.core.http", lua_http_open);
+    host_preload("clua.core.http_client", lua_http_client_open);
+    host_preload("clua.core.net", lua_net_open);
     return 0;
 }
 
@@ -165,6 +171,7 @@ int main(int argc, char **argv) {
     const char *code = NULL;
     int option;
     signal(SIGPIPE, SIG_IGN);
+    upgrade_remember(argc, argv);
     int err = uv_loop_init(&loop);
     if (err < 0) {
         fprintf(stderr, "clua: cannot start the event loop: %s\n", uv_strerror(err));
@@ -173,10 +180,13 @@ int main(int argc, char **argv) {
     if (argc >= 2 && strcmp(argv[1], "--worker") == 0) return worker_main();
     raise_descriptor_limit();
     opterr = 0;
-    while ((option = getopt(argc, argv, "+e:vh")) != -1) {
+    while ((option = getopt(argc, argv, "+e:tvh")) != -1) {
         switch (option) {
         case 'e':
             code = optarg;
+            break;
+        case 't':
+            lua_master_test_only();
             break;
         case 'v':
             printf("clua %s (%s, libuv %s)\n", CLUA_VERSION, host_version(), uv_version_string());

@@ -13,6 +13,7 @@
 #include "log.h"
 #include "lua_host.h"
 #include "lua_status.h"
+#include "lua_upgrade.h"
 #include "master.h"
 #include "pidfile.h"
 #include "pool.h"
@@ -21,6 +22,11 @@
 
 static int on_event_ref = LUA_NOREF;
 static int exit_status;
+static bool testing;
+
+void lua_master_test_only(void) {
+    testing = true;
+}
 
 int lua_master_exit_status(void) {
     return exit_status;
@@ -284,10 +290,15 @@ static int core_accept(lua_State *L) {
     return 1;
 }
 
-/* close(pool): no new connections */
+/* close(pool, name): no new connections on the listener of that name, or on any */
 static int core_close(lua_State *L) {
     struct pool *pool = check_pool(L, 1);
-    while (pool->listeners) listener_close(pool->listeners);
+    const char *name = luaL_optstring(L, 2, NULL);
+    struct listener *next;
+    for (struct listener *listener = pool->listeners; listener; listener = next) {
+        next = listener->next;
+        if (!name || strcmp(listener->name, name) == 0) listener_close(listener);
+    }
     return 0;
 }
 
@@ -384,6 +395,12 @@ static int core_finish(lua_State *L) {
     return 0;
 }
 
+/* testing(): whether the script is only to be tested (clua -t) */
+static int core_testing(lua_State *L) {
+    lua_pushboolean(L, testing);
+    return 1;
+}
+
 /* cpus(): how many this process may use */
 static int core_cpus(lua_State *L) {
     lua_pushinteger(L, cpus_usable());
@@ -420,8 +437,18 @@ int lua_master_open(lua_State *L) {
         {"finish", core_finish},
         {"lend", core_lend},
         {"check_user", core_check_user},
-        {"cpus", core_cpus},         {"running", core_running},
+        {"cpus", core_cpus},
+        {"running", core_running},
         {"signal_name", core_signal_name},
+        {"snapshot", lua_upgrade_snapshot},
+        {"exec", lua_upgrade_exec},
+        {"take_state", lua_upgrade_take_state},
+        {"adopt_listener", lua_upgrade_adopt_listener},
+        {"adopt_pool", lua_upgrade_adopt_pool},
+        {"adopt_pidfile", lua_upgrade_adopt_pidfile},
+        {"program", lua_upgrade_program},
+        {"unblock", lua_upgrade_unblock},
+        {"testing", core_testing},
         {NULL, NULL},
     };
     lua_pushlightuserdata(L, &choosers_key);

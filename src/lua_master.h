@@ -7,6 +7,9 @@
 /* require "clua.core.master". */
 int lua_master_open(lua_State *L);
 
+/* dispatch() is to check everything that it can without touching anything, and to exit. */
+void lua_master_test_only(void);
+
 /* The process is about to exit without a proper stop: removes pid file and socket files. */
 void lua_master_abandon(void);
 

@@ -71,6 +71,30 @@ static void socket_data(struct stream *stream, char *bytes, size_t len) {
     if (!box->asked_in_event && box->stream) stream_read_stop(box->stream);
 }
 
+static void release_box(struct box *box) {
+    box->stream = NULL;
+    host_disown(event_done, box);
+    luaL_unref(host_state(), LUA_REGISTRYINDEX, box->ref);
+    box->ref = LUA_NOREF;
+}
+
+/* An attempt that fails is forgotten at once: the script may try another address with the same socket. */
+static void socket_connect(struct stream *stream, int status) {
+    struct box *box = stream->owner;
+    begin_event(box, "connect");
+    if (status == 0) {
+        lua_pushnil(host_state());
+        host_run(3, NULL, NULL);
+        return;
+    }
+    stream_own(stream, NULL, NULL);
+    stream_close(stream);
+    release_box(box);
+    lua_pushstring(host_state(), uv_strerror(status));
+    lua_pushstring(host_state(), uv_err_name(status));
+    host_run(4, NULL, NULL);
+}
+
 static void plain_event(struct stream *stream, const char *kind) {
     begin_event(stream->owner, kind);
     lua_pushnil(host_state());
@@ -97,13 +121,6 @@ static void socket_recall(struct stream *stream) {
     if (stream->unowned || !stream_park(stream, 0)) plain_event(stream, "recall");
 }
 
-static void release_box(struct box *box) {
-    box->stream = NULL;
-    host_disown(event_done, box);
-    luaL_unref(host_state(), LUA_REGISTRYINDEX, box->ref);
-    box->ref = LUA_NOREF;
-}
-
 static void socket_closed(struct stream *stream) {
     struct box *box = stream->owner;
     box->stream = NULL;
@@ -112,6 +129,7 @@ static void socket_closed(struct stream *stream) {
 }
 
 static const struct stream_hooks socket_hooks = {
+    .on_connect = socket_connect,
     .on_data = socket_data,
     .on_end = socket_end,
     .on_error = socket_error,
@@ -122,21 +140,35 @@ static const struct stream_hooks socket_hooks = {
 
 /* ---- making and taking ---------------------------------------------------------------------------------------- */
 
-void lua_socket_push(lua_State *L, struct stream *stream) {
-    lua_createtable(L, 1, 4);
+/* Puts a new box, with or without a stream, into the socket at index. */
+static void put_box(lua_State *L, int index, struct stream *stream) {
     struct box *box = lua_newuserdata(L, sizeof *box);
     memset(box, 0, sizeof *box);
     box->ref = LUA_NOREF;
     luaL_getmetatable(L, BOX);
     lua_setmetatable(L, -2);
-    lua_rawseti(L, -2, 1);
-    lua_pushlightuserdata(L, &class_key);
-    lua_rawget(L, LUA_REGISTRYINDEX);
-    lua_setmetatable(L, -2);
-    lua_pushvalue(L, -1);
+    lua_rawseti(L, index, 1);
+    if (!stream) return;
+    lua_pushvalue(L, index);
     box->ref = luaL_ref(L, LUA_REGISTRYINDEX);
     box->stream = stream;
     stream_own(stream, &socket_hooks, box);
+}
+
+static void new_socket(lua_State *L, struct stream *stream) {
+    lua_createtable(L, 1, 4);
+    put_box(L, lua_gettop(L), stream);
+    lua_pushlightuserdata(L, &class_key);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    lua_setmetatable(L, -2);
+}
+
+void lua_socket_push(lua_State *L, struct stream *stream) {
+    new_socket(L, stream);
+}
+
+void lua_socket_adopt(lua_State *L, int index, struct stream *stream) {
+    put_box(L, index, stream);
 }
 
 struct stream *lua_socket_take(lua_State *L, int index) {
@@ -162,6 +194,12 @@ static int socket_from_fd(lua_State *L) {
     int err = stream_open(host_loop(), fd, NULL, NULL, &stream);
     if (err < 0) return host_fail(L, err);
     lua_socket_push(L, stream);
+    return 1;
+}
+
+/* new(): a socket that is not connected yet */
+static int socket_new(lua_State *L) {
+    new_socket(L, NULL);
     return 1;
 }
 
@@ -293,6 +331,66 @@ static int box_address(lua_State *L) {
     return push_address(L, &address);
 }
 
+/* forget(): ends an attempt to connect without an event */
+static int box_forget(lua_State *L) {
+    struct box *box = check_box(L, 1);
+    struct stream *stream = box->stream;
+    if (!stream || stream->closing) return 0;
+    stream_own(stream, NULL, NULL);
+    stream_close(stream);
+    release_box(box);
+    return 0;
+}
+
+/* hold(whether): does the open socket keep the loop running? */
+static int box_hold(lua_State *L) {
+    bool hold = lua_toboolean(L, 2);
+    struct stream *stream = check_open(L);
+    if (!stream) return 3;
+    if (hold) {
+        uv_ref(&stream->uv.handle);
+    } else {
+        uv_unref(&stream->uv.handle);
+    }
+    return 0;
+}
+
+/* quiet(): true when neither bytes nor the end wait to be read */
+static int box_quiet(lua_State *L) {
+    struct stream *stream = check_open(L);
+    if (!stream) return 3;
+    uv_os_fd_t fd;
+    char byte;
+    bool quiet = uv_fileno(&stream->uv.handle, &fd) == 0 &&
+                 recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    lua_pushboolean(L, quiet);
+    return 1;
+}
+
+/* nodelay(on): true, or nil, message, code. On a unix socket there is nothing to delay. */
+static int box_nodelay(lua_State *L) {
+    bool on = lua_toboolean(L, 2);
+    struct stream *stream = check_open(L);
+    if (!stream) return 3;
+    int err = stream->uv.handle.type == UV_TCP ? uv_tcp_nodelay(&stream->uv.tcp, on) : 0;
+    if (err < 0) return host_fail(L, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* keepalive(on, delay_s): true, or nil, message, code */
+static int box_keepalive(lua_State *L) {
+    bool on = lua_toboolean(L, 2);
+    lua_Integer delay = luaL_optinteger(L, 3, 60);
+    luaL_argcheck(L, delay >= 1 && delay <= INT16_MAX, 3, "seconds out of range");
+    struct stream *stream = check_open(L);
+    if (!stream) return 3;
+    int err = stream->uv.handle.type == UV_TCP ? uv_tcp_keepalive(&stream->uv.tcp, on, (unsigned)delay) : 0;
+    if (err < 0) return host_fail(L, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int box_tostring(lua_State *L) {
     struct box *box = check_box(L, 1);
     lua_pushfstring(L, "clua.core.socket: %s", box->stream ? "open" : "closed");
@@ -310,11 +408,17 @@ int lua_socket_open(lua_State *L) {
         {"park", box_park},
         {"info", box_info},
         {"address", box_address},
+        {"forget", box_forget},
+        {"hold", box_hold},
+        {"quiet", box_quiet},
+        {"nodelay", box_nodelay},
+        {"keepalive", box_keepalive},
         {NULL, NULL},
     };
     static const luaL_Reg meta[] = {{"__tostring", box_tostring}, {NULL, NULL}};
     static const luaL_Reg functions[] = {
         {"from_fd", socket_from_fd},
+        {"new", socket_new},
         {"setup", socket_setup},
         {NULL, NULL},
     };

@@ -68,6 +68,16 @@ int pidfile_publish(void) {
     return n == len ? 0 : n < 0 ? -errno : UV_ENOSPC;
 }
 
+int pidfile_fd(void) {
+    return file;
+}
+
+void pidfile_adopt(int fd, const char *path) {
+    file = fd;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    snprintf(file_path, sizeof file_path, "%s", path);
+}
+
 void pidfile_close(void) {
     if (file < 0) return;
     if (is_at_path(file, file_path)) unlink(file_path);

@@ -11,6 +11,10 @@ int pidfile_open(const char *path, char *why, size_t why_len);
 /* Writes our pid; readers see an empty file or a whole line. 0 or UV_E*. */
 int pidfile_publish(void);
 
+/* The descriptor that holds the lock, -1 without a file; and the way back of an upgraded master (same pid). */
+int pidfile_fd(void);
+void pidfile_adopt(int fd, const char *path);
+
 /* Removes the file if it is still ours. */
 void pidfile_close(void);
 

@@ -2,6 +2,7 @@
  */
 #include "slot.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,8 +207,34 @@ void slot_set_hooks(const struct slot_hooks *given) {
     hooks = given;
 }
 
+static void add_slot(struct slot *slot) {
+    slot->serial = ++last_serial;
+    slot->next = slot->pool->slots;
+    slot->pool->slots = slot;
+    watch_channel(slot);
+}
+
+int slot_adopt(uv_loop_t *loop, struct pool *pool, const struct slot *known, struct slot **out) {
+    struct slot *slot = calloc(1, sizeof *slot);
+    if (!slot) return UV_ENOMEM;
+    *slot = *known;
+    slot->pool = pool;
+    int err = segment_map(slot->segment_fd, &slot->segment);
+    if (err == 0 && slot->channel_fd >= 0) err = uv_poll_init(loop, &slot->channel, slot->channel_fd);
+    if (err < 0) {
+        if (slot->segment) segment_unmap(slot->segment);
+        free(slot);
+        return err;
+    }
+    fcntl(slot->segment_fd, F_SETFD, FD_CLOEXEC);
+    fcntl(slot->channel_fd, F_SETFD, FD_CLOEXEC);
+    add_slot(slot);
+    *out = slot;
+    return 0;
+}
+
 int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct slot **out) {
-    int worker_fd = -1, segment_fd = -1, err;
+    int worker_fd = -1, err;
     struct slot *slot = calloc(1, sizeof *slot);
     if (!slot) return UV_ENOMEM;
     slot->pool = pool;
@@ -215,22 +242,18 @@ int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct sl
     slot->term_timeout_ms = pool->options.term_timeout_ms;
     err = channel_pair(&slot->channel_fd, &worker_fd);
     if (err < 0) goto no_channel;
-    err = segment_create(&slot->segment, &segment_fd);
+    err = segment_create(&slot->segment, &slot->segment_fd);
     if (err < 0) goto no_segment;
     err = uv_poll_init(loop, &slot->channel, slot->channel_fd);
     if (err < 0) goto no_poll;
     launch_fill_boot(&slot->segment->boot, pool, worker_id, ++pool->generation);
-    err = launch_worker(worker_fd, segment_fd, &slot->pid);
+    err = launch_worker(worker_fd, slot->segment_fd, &slot->pid);
     if (err < 0) goto no_process;
     close(worker_fd);
-    close(segment_fd);
-    slot->serial = ++last_serial;
     slot->state = SLOT_STARTING;
     slot->started_at_ms = uv_now(loop);
     slot->deadline_ms = slot->started_at_ms + pool->options.ready_timeout_ms;
-    slot->next = pool->slots;
-    pool->slots = slot;
-    watch_channel(slot);
+    add_slot(slot);
     *out = slot;
     return 0;
 
@@ -238,12 +261,12 @@ no_process:
     slot->swept = true;
     close_channel(slot);
     close(worker_fd);
-    close(segment_fd);
+    close(slot->segment_fd);
     segment_unmap(slot->segment);
     return err;
 no_poll:
     segment_unmap(slot->segment);
-    close(segment_fd);
+    close(slot->segment_fd);
 no_segment:
     close(slot->channel_fd);
     close(worker_fd);
@@ -262,6 +285,7 @@ void slot_sweep(struct pool *pool) {
         }
         *at = slot->next;
         segment_unmap(slot->segment);
+        close(slot->segment_fd);
         slot->segment = NULL;
         slot->swept = true;
         if (slot->handle_closed) slot_free(slot);

@@ -32,6 +32,7 @@ struct slot {
     struct segment *segment;
     uint32_t ring_tail;
     int channel_fd;
+    int segment_fd; /* kept for an upgrade, which maps it again */
     uv_poll_t channel;
     bool drain_unsent, wants_write, hung;
     bool swept, handle_closed; /* freed when both are true */
@@ -68,6 +69,10 @@ void slot_set_hooks(const struct slot_hooks *hooks);
 
 /* Forks and execs a worker for this position. 0 with *out, or UV_E*: nothing is left behind then. */
 int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct slot **out);
+
+/* A worker of the master before the upgrade. The caller has filled in worker_id, pid, state, channel_fd, segment_fd,
+ * ring_tail, sent, handed, term_timeout_ms, started_at_ms, ready_at_ms; it goes on as if nothing had happened. */
+int slot_adopt(uv_loop_t *loop, struct pool *pool, const struct slot *known, struct slot **out);
 
 /* Feeds an event. */
 void slot_step(struct slot *slot, enum slot_event event);

@@ -14,9 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "borrow.h"
 #include "channel.h"
+
+struct connecting {
+    uv_connect_t request;
+    struct stream *stream;
+};
 
 struct queued_write {
     uv_write_t request;
@@ -49,37 +55,97 @@ static void handle_closed(uv_handle_t *handle) {
     if (stream->hooks->on_closed) stream->hooks->on_closed(stream);
     *stream->back = stream->next;
     if (stream->next) stream->next->back = stream->back;
-    all_count--;
+    if (!stream->outgoing) all_count--;
     free(stream);
 }
 
-int stream_open(uv_loop_t *loop, int fd, const struct stream_hooks *hooks, void *owner, struct stream **out) {
-    int domain = 0, err;
-    socklen_t len = sizeof domain;
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0) return -errno;
+static int stream_new(uv_loop_t *loop, int domain, bool outgoing, struct stream **out) {
     struct stream *stream = calloc(1, sizeof *stream);
     if (!stream) return UV_ENOMEM;
-    err = domain == AF_UNIX ? uv_pipe_init(loop, &stream->uv.pipe, 0) : uv_tcp_init(loop, &stream->uv.tcp);
+    int err = domain == AF_UNIX ? uv_pipe_init(loop, &stream->uv.pipe, 0) : uv_tcp_init(loop, &stream->uv.tcp);
     if (err < 0) {
         free(stream);
         return err;
     }
-    stream->owner = owner;
+    stream->hooks = &no_hooks;
     stream->loan = STREAM_NO_LOAN;
     stream->claim = LOAN_HELD;
+    stream->outgoing = outgoing;
     stream->next = all_streams;
     stream->back = &all_streams;
     if (all_streams) all_streams->back = &stream->next;
     all_streams = stream;
-    all_count++;
+    if (!outgoing) all_count++;
+    *out = stream;
+    return 0;
+}
+
+/* Undoes stream_new; nobody is told. */
+static int give_up(struct stream *stream, int err) {
+    stream->closing = true;
+    uv_close(&stream->uv.handle, handle_closed);
+    return err;
+}
+
+int stream_open(uv_loop_t *loop, int fd, const struct stream_hooks *hooks, void *owner, struct stream **out) {
+    int domain = 0;
+    socklen_t len = sizeof domain;
+    struct stream *stream;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0) return -errno;
+    int err = stream_new(loop, domain, false, &stream);
+    if (err < 0) return err;
     err = domain == AF_UNIX ? uv_pipe_open(&stream->uv.pipe, fd) : uv_tcp_open(&stream->uv.tcp, fd);
+    if (err < 0) return give_up(stream, err);
+    stream_own(stream, hooks, owner);
+    *out = stream;
+    return 0;
+}
+
+static void connected(uv_connect_t *request, int status) {
+    struct connecting *connecting = (struct connecting *)request;
+    struct stream *stream = connecting->stream;
+    free(connecting);
+    if (!stream->closing && stream->hooks->on_connect) stream->hooks->on_connect(stream, status);
+}
+
+static int begin_connect(uv_loop_t *loop, int domain, struct stream **stream, struct connecting **connecting) {
+    *connecting = malloc(sizeof **connecting);
+    if (!*connecting) return UV_ENOMEM;
+    int err = stream_new(loop, domain, true, stream);
     if (err < 0) {
-        stream->hooks = &no_hooks;
-        stream->closing = true;
-        uv_close(&stream->uv.handle, handle_closed);
+        free(*connecting);
         return err;
     }
-    stream->hooks = hooks ? hooks : &no_hooks;
+    (*connecting)->stream = *stream;
+    return 0;
+}
+
+int stream_connect(uv_loop_t *loop, const struct sockaddr *address, const struct stream_hooks *hooks, void *owner,
+                   struct stream **out) {
+    struct stream *stream;
+    struct connecting *connecting;
+    int err = begin_connect(loop, address->sa_family, &stream, &connecting);
+    if (err < 0) return err;
+    err = uv_tcp_connect(&connecting->request, &stream->uv.tcp, address, connected);
+    if (err < 0) {
+        free(connecting);
+        return give_up(stream, err);
+    }
+    stream_own(stream, hooks, owner);
+    *out = stream;
+    return 0;
+}
+
+int stream_connect_unix(uv_loop_t *loop, const char *path, const struct stream_hooks *hooks, void *owner,
+                        struct stream **out) {
+    struct stream *stream;
+    struct connecting *connecting;
+    /* libuv would cut a path that is too long, and connect somewhere else. */
+    if (strlen(path) >= sizeof((struct sockaddr_un *)0)->sun_path) return UV_ENAMETOOLONG;
+    int err = begin_connect(loop, AF_UNIX, &stream, &connecting);
+    if (err < 0) return err;
+    uv_pipe_connect(&connecting->request, &stream->uv.pipe, path, connected);
+    stream_own(stream, hooks, owner);
     *out = stream;
     return 0;
 }

@@ -19,6 +19,7 @@
 struct stream;
 
 struct stream_hooks {
+    void (*on_connect)(struct stream *stream, int status); /* of stream_connect: 0, or UV_E*: close it */
     /* Optional: where to read to. Default: one 64 KiB buffer shared by the process, valid during on_data. */
     void (*on_alloc)(struct stream *stream, uv_buf_t *buf);
     void (*on_data)(struct stream *stream, char *bytes, size_t len);
@@ -49,11 +50,19 @@ struct stream {
     bool unowned : 1;            /* the master kept no descriptor: cannot be parked or given back */
     uint8_t woken_from;          /* state before the read that is under way, 0 when it was not one that can be taken */
     bool reading : 1, ended : 1, closing : 1, shut_after_write : 1, shut : 1;
+    bool outgoing : 1; /* this process has opened it */
 };
 
 /* Makes a stream of a connected, non-blocking socket (TCP or unix). On success the stream owns fd; on failure the
  * caller still does. claim starts as HELD; nothing is read before stream_read_start(). 0 or UV_E*. */
 int stream_open(uv_loop_t *loop, int fd, const struct stream_hooks *hooks, void *owner, struct stream **out);
+
+/* Opens a connection of our own, to an address or to a unix socket; on_connect tells how it went. Such a stream is no
+ * client's: it does not keep a draining worker alive (stream_count). 0 or UV_E* (nothing to close then). */
+int stream_connect(uv_loop_t *loop, const struct sockaddr *address, const struct stream_hooks *hooks, void *owner,
+                   struct stream **out);
+int stream_connect_unix(uv_loop_t *loop, const char *path, const struct stream_hooks *hooks, void *owner,
+                        struct stream **out);
 
 /* Ties the stream to a loan of this worker. flags: CHANNEL_LOAN_*. */
 struct channel_loan;
@@ -93,7 +102,8 @@ enum loan_state stream_state(const struct stream *stream);
 /* Closes the duplicate if the master has taken the loan back; else does nothing. */
 void stream_drop_taken(struct stream *stream);
 
-/* All open streams: calls visit for each; visit may close or park the stream it is given. */
+/* All open streams: calls visit for each; visit may close or park the stream it is given. The count is of those that a
+ * client or somebody else has opened. */
 void stream_each(void (*visit)(struct stream *stream, void *data), void *data);
 size_t stream_count(void);
 

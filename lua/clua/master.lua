@@ -10,6 +10,7 @@ local options = require "clua.options"
 local replies = require "clua.replies"
 local Restart = require "clua.restart"
 local Supervisor = require "clua.supervisor"
+local upgrade = require "clua.upgrade"
 local usage = require "clua.usage"
 local wire = require "clua.wire"
 
@@ -61,7 +62,7 @@ end
 -- @treturn Master
 function Master.new(given)
   options.check(given, master_options, "Master", 2)
-  local self = setmetatable({ registrations = {}, by_pool = {}, options = with_defaults(given or {}, master_defaults) },
+  local self = setmetatable({ registrations = {}, by_pool = {}, upgrades = 0, options = with_defaults(given or {}, master_defaults) },
     Master)
   if not levels[self.options.log_level] then
     usage.fail(1, "Master: option 'log_level' must be debug, info, warn or error, got '%s'", self.options.log_level)
@@ -123,6 +124,9 @@ function Master:register(name, path, given)
   if self.running then usage.fail(1, "register: the master has been dispatched already") end
   local specs, text = names.parse(name)
   if not specs then usage.fail(1, "register: %s", text) end
+  for _, spec in ipairs(specs) do
+    if spec.path then spec.path = absolute(spec.path, working_directory()) end
+  end
   if type(path) ~= "string" then usage.fail(1, "register: path of the worker script must be a string, got %s", type(path)) end
   options.check(given, register_options, "register", 2)
   for _, other in ipairs(self.registrations) do
@@ -154,14 +158,11 @@ local function check_scripts(self)
   end
 end
 
-local function listen(registration)
-  for _, spec in ipairs(registration.specs) do
-    local path = spec.path and absolute(spec.path, working_directory())
-    local name, port, code = core.listen(registration.pool, spec.host, spec.port, path, registration.options.mode)
-    if not name then usage.refuse(port, code, EXIT_SYSTEM) end
-    spec.bound = port
-    log("info", ("listening on %s for %s"):format(name, registration.name))
-  end
+local function listen(registration, spec)
+  local name, port, code = core.listen(registration.pool, spec.host, spec.port, spec.path, registration.options.mode)
+  if not name then usage.refuse(port, code, EXIT_SYSTEM) end
+  spec.bound = name
+  log("info", ("listening on %s for %s"):format(name, registration.name))
 end
 
 local function after(seconds, fn)
@@ -227,6 +228,56 @@ end
 
 local on_event
 
+-- `clua -t`: says what was found and exits.
+local function test(self)
+  local found, message = upgrade.test(self)
+  if not found then usage.refuse(message, "EADDRINUSE", EXIT_SYSTEM) end
+  print(found)
+  os.exit(0)
+end
+
+local function take_pidfile(self, state)
+  self.pidfile = self.options.pidfile and absolute(self.options.pidfile, working_directory())
+  if state and state.pidfile_fd >= 0 then core.adopt_pidfile(state.pidfile_fd, state.pidfile) end
+  if not self.pidfile or (state and state.pidfile == self.pidfile) then return end
+  local ok, message, code = core.pidfile(self.pidfile)
+  if not ok then usage.refuse(message, code, EXIT_SYSTEM) end
+end
+
+-- A registration that the script had before the upgrade and has no more: finishes and goes.
+local function wind_up(self, old)
+  old.options.cnum = 0
+  local registration = { name = old.name, specs = {}, options = old.options, closed = true }
+  registration.pool = core.pool(registration.options)
+  self.by_pool[registration.pool] = registration
+  self.registrations[#self.registrations + 1] = registration
+  supervise(self, registration)
+  upgrade.adopt(registration, old)
+end
+
+-- The process is an upgraded master: takes over what the one before it had.
+local function go_on(self, state)
+  self.upgrades = state.upgrades
+  local known = {}
+  for _, registration in ipairs { unpack(self.registrations) } do
+    known[registration.name] = true
+    local old = state.by_name[registration.name]
+    if old then
+      upgrade.adopt(registration, old, function(spec) listen(registration, spec) end)
+    else
+      for _, spec in ipairs(registration.specs) do listen(registration, spec) end
+      registration.supervisor:start()
+    end
+  end
+  for _, old in ipairs(state.registrations) do
+    if not known[old.name] then wind_up(self, old) end
+  end
+  core.publish_pid()
+  core.unblock()
+  log("info", ("upgraded, generation %d"):format(self.upgrades))
+  emit(self, "upgrade")
+end
+
 --- Binds, starts the workers and returns; the event loop does the rest. Raises an error (clua.usage) when a script does
 -- not compile, an address cannot be bound, the pid file belongs to a running master.
 -- @return self
@@ -235,21 +286,26 @@ function Master:dispatch()
   if #self.registrations == 0 then usage.fail(1, "dispatch: nothing is registered") end
   if require("clua.core.worker").boot() then usage.fail(1, "dispatch: a worker cannot be a master") end
   check_scripts(self)
+  if core.testing() then test(self) end
   host.log_level(self.options.log_level)
+  local state = upgrade.take()
   local ok, message, code = core.setup(function(...) return on_event(self, ...) end)
   if not ok then usage.refuse(message, code, EXIT_SYSTEM) end
-  if self.options.pidfile then
-    ok, message, code = core.pidfile(absolute(self.options.pidfile, working_directory()))
-    if not ok then usage.refuse(message, code, EXIT_SYSTEM) end
-  end
+  take_pidfile(self, state)
   dispatched, self.running = self, true
   for _, registration in ipairs(self.registrations) do
     registration.pool = core.pool(registration.options)
     self.by_pool[registration.pool] = registration
-    listen(registration)
+    supervise(self, registration)
   end
-  for _, registration in ipairs(self.registrations) do supervise(self, registration) end
-  for _, registration in ipairs(self.registrations) do registration.supervisor:start() end
+  if state then
+    go_on(self, state)
+  else
+    for _, registration in ipairs(self.registrations) do
+      for _, spec in ipairs(registration.specs) do listen(registration, spec) end
+    end
+    for _, registration in ipairs(self.registrations) do registration.supervisor:start() end
+  end
   core.running()
   return self
 end
@@ -299,13 +355,13 @@ function events.signal(self, name)
     self:stop_now()
   elseif name == "SIGUSR1" then
     self:reload()
+  elseif name == "SIGUSR2" then
+    upgrade.start(self)
   elseif name == "SIGTTIN" or name == "SIGTTOU" then
     for _, registration in ipairs(self.registrations) do
       local count = registration.supervisor.count + (name == "SIGTTIN" and 1 or -1)
       if count >= 0 and not self.stopping then registration.supervisor:scale(count) end
     end
-  else
-    log("warn", name .. " is ignored")
   end
 end
 
@@ -337,6 +393,14 @@ function Master:reload(name, done)
     registration.supervisor:reload(done)
   end
   return self
+end
+
+--- Upgrades this master in place: new binary, new dispatch script, same pid, workers and connections. See clua.upgrade.
+-- @treturn boolean|nil true when the check has begun (event `upgrade` follows, with a reason if it failed); nil, message,
+--   code
+function Master:upgrade()
+  if not self.running then usage.fail(1, "upgrade: the master has not been dispatched") end
+  return upgrade.start(self)
 end
 
 --- Sets the number of workers of a registration.

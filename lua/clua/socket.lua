@@ -41,7 +41,17 @@ end
 --- Adds a handler; one for `data` starts reading. See clua.emitter.
 function Socket:on(event, fn)
   Emitter.on(self, event, fn)
-  if event == "data" then self[1]:read_start() end
+  if event ~= "data" then return self end
+  local chunk = self.unread
+  if chunk then
+    self.unread = nil
+    host.spawn(function()
+      self:emit("data", chunk)
+      self[1]:read_start()
+    end)
+  else
+    self[1]:read_start()
+  end
   return self
 end
 
@@ -69,10 +79,18 @@ function Socket:read()
     self.unread = nil
     return chunk
   end
+  if self.closed then return nil, "the socket is closed", "ECLOSED" end
   if self.ended then return nil end
   local ok, message, code = self[1]:read_start()
   if not ok then return nil, message, code end
   return wait(self, "_reader", "read()")
+end
+
+-- Hands bytes to C; returns how many are queued now, or nil, message, code.
+local function send(self, bytes)
+  local queued, message, code = self[1]:write(bytes)
+  if queued and queued > 0 then self._queued = true end -- until the drain
+  return queued, message, code
 end
 
 --- Writes; inside a coroutine it waits while more than 64 KiB are queued.
@@ -83,22 +101,29 @@ function Socket:write(bytes)
   if type(bytes) ~= "string" and type(bytes) ~= "number" then
     error("write: a string is expected, got " .. type(bytes), 2)
   end
-  local queued, message, code = self[1]:write(bytes)
+  local queued, message, code = send(self, bytes)
   if not queued then return nil, message, code end
   if queued <= HIGH_WATER then return true end
   if not coroutine.running() or self._writer then return false end
   return wait(self, "_writer", "write()")
 end
 
-local function both_sides_done(self)
-  if self.finished and self.ended then self[1]:close() end
+-- A finished socket whose bytes are all sent ends with the peer's end, which it does not wait for without end.
+local function end_if_done(self)
+  if not self.finished or self._queued or self.closed then return end
+  if self.ended then
+    self[1]:close()
+  elseif not self._linger then
+    self._linger = require("luv").new_timer()
+    self._linger:start(LINGER_MS, 0, function() self:destroy() end)
+  end
 end
 
 --- Sends the bytes, then FIN; what the peer still sends is dropped unless somebody reads it.
 -- @tparam[opt] string bytes
 function Socket:finish(bytes)
   if bytes then
-    local ok, message, code = self[1]:write(bytes)
+    local ok, message, code = send(self, bytes)
     if not ok then return nil, message, code end
   end
   if self.finished then return true end
@@ -106,10 +131,7 @@ function Socket:finish(bytes)
   if not ok then return nil, message, code end
   self.finished = true
   self[1]:read_start() -- to see the peer's end
-  local timer = require("luv").new_timer()
-  self._linger = timer
-  timer:start(LINGER_MS, 0, function() self:destroy() end)
-  both_sides_done(self)
+  end_if_done(self)
   return true
 end
 
@@ -172,12 +194,14 @@ events["end"] = function(self)
   wake(self, "_reader", nil)
   self:emit("end")
   if not self.allowHalfOpen and not self.closed then self:finish() end
-  both_sides_done(self)
+  end_if_done(self)
 end
 
 function events.drain(self)
+  self._queued = nil
   wake(self, "_writer", true)
   self:emit("drain")
+  end_if_done(self)
 end
 
 function events.error(self, message, code)

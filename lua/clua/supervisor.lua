@@ -132,6 +132,31 @@ function Supervisor:start()
   end_step(self)
 end
 
+--- Takes over workers that run already (an upgraded master).
+-- @tparam table workers array of { id, serial, pid, state }
+function Supervisor:adopt(workers)
+  self.was_ready = true
+  for id = 1, self.count do self.places[id] = {} end
+  for _, known in ipairs(workers) do
+    local worker = { id = known.id, serial = known.serial, pid = known.pid, ready = known.state ~= "starting" }
+    self.workers[known.serial] = worker
+    self.worker_count = self.worker_count + 1
+    local place = self.places[known.id]
+    local lives = known.state == "ready" or known.state == "starting"
+    if lives and place and not place.current then
+      place.current = worker
+    elseif lives then
+      retire(self, worker)
+    else
+      worker.retiring = true
+    end
+  end
+  for id = 1, self.count do
+    if not self.places[id].current then start_place(self, id) end
+  end
+  end_step(self)
+end
+
 -- ---- replacing, one at a time -------------------------------------------------------------------------------------
 
 local function without(list, drop)

@@ -82,16 +82,16 @@ describe("a start that cannot work", function()
   end
 
   for _, call in ipairs { "dispatch()", "register(0, 'app.lua')" } do
-    it(("is not %s after dispatch(): the error is told, the cluster goes on"):format(call), function()
-      local c = cluster.up { dispatch = ([[
+    it(("says that %s comes after dispatch(), and leaves nothing"):format(call), function()
+      local c = cluster.start { dispatch = ([[
         local master = require("clua").Master()
         master:register("127.0.0.1:0", %q, { cnum = 1 })
         master:dispatch()
         master:%s
       ]]):format(cluster.fixture("hello"), call) }
-      c:wait_log("dispatch.lua:4: " .. call:match("^%a+"))
-      serves(c:address())
-      c:stop()
+      assert.equal(USAGE, (c:wait_exit()))
+      assert.truthy(c:find("dispatch.lua:4: " .. call:match("^%a+")), c:text())
+      c:wait(function() return #c:left() == 0 end, "the workers to end")
     end)
   end
 

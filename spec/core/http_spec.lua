@@ -150,11 +150,13 @@ describe("http server", function()
     it("has its fields", function()
       local seen = {}
       handler = function(req, res)
-        seen = { req.method, req.url, req.httpVersion, req.headers.host, req.headers["x-a"], req.headers.cookie, req.port }
+        local headers = req.headers
+        seen = { req.method, req.url, req.httpVersion, headers.host, headers["x-a"], headers.cookie, req.port }
         seen.raw, seen.all = req.rawHeaders, req.headers
         res:finish()
       end
-      connect():request("PUT /a?b=c HTTP/1.1\r\nHost: h:80\r\nX-A: 1 \r\nCookie: a=1\r\nx-a:2\r\ncookie: b=2\r\nEmpty:\r\n\r\n")
+      connect():request("PUT /a?b=c HTTP/1.1\r\nHost: h:80\r\nX-A: 1 \r\nCookie: a=1\r\nx-a:2\r\n"
+        .. "cookie: b=2\r\nEmpty:\r\n\r\n")
       assert.same({ "PUT", "/a?b=c", "1.1", "h:80", "1, 2", "a=1; b=2", 0 }, { unpack(seen, 1, 7) })
       assert.same({ "Host", "h:80", "X-A", "1", "Cookie", "a=1", "x-a", "2", "cookie", "b=2", "Empty", "" }, seen.raw)
       local names = {}
@@ -237,7 +239,8 @@ describe("http server", function()
         trailers = req.trailers
         res:finish(body)
       end
-      local bytes = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\nX-Sum: 1 \r\nY:2\r\n\r\n"
+      local bytes = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n"
+        .. "A\r\n0123456789\r\n0\r\nX-Sum: 1 \r\nY:2\r\n\r\n"
       local client = connect()
       assert.equal("abc0123456789", client:request(bytes).body)
       assert.same({ ["x-sum"] = "1", y = "2" }, trailers)
@@ -299,7 +302,8 @@ describe("http server", function()
       local called
       handler = function() called = true end
       local client = connect { maxBodySize = 10 }
-      local response = client:request("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\n")
+      local head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\n"
+      local response = client:request(head)
       assert.equal(413, response.status)
       assert.equal("close", response.headers.connection)
       assert.is_nil(called)

@@ -53,7 +53,8 @@ describe("the raw request", function()
   end
 
   for _, case in ipairs(cases) do
-    it(("[RFC %s] %s"):format(case.section:match("^%d%d%d%d") and case.section or "9112 " .. case.section, case.name), function()
+    local section = case.section:match("^%d%d%d%d") and case.section or "9112 " .. case.section
+    it(("[RFC %s] %s"):format(section, case.name), function()
       check(case, { case.bytes }, "whole")
       local bytes = {}
       for i = 1, #case.bytes do bytes[i] = case.bytes:sub(i, i) end

@@ -23,8 +23,6 @@ if not pcall(ffi.typeof, "struct core_layout") then
     int fcntl(int fd, int command, ...);
     int ftruncate(int fd, long length);
     int memfd_create(const char *name, unsigned flags);
-    int socketpair(int domain, int type, int protocol, int fds[2]);
-    ssize_t recv(int fd, void *bytes, size_t len, int flags);
 
     struct iovec { void *iov_base; size_t iov_len; };
     struct cmsghdr { size_t cmsg_len; int cmsg_level, cmsg_type; };

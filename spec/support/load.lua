@@ -19,7 +19,7 @@ local MOMENT_S = 0.005
 local load = {}
 load.__index = load
 
-local function incident(self, kind, conn, detail)
+local function note(self, kind, conn, detail)
   self[kind] = self[kind] + 1
   table.insert(self.incidents, { kind = kind, detail = detail, sent_at = conn and conn.sent_at, at = loop.now(),
     answered_at = conn and conn.answered_at })
@@ -30,14 +30,14 @@ local function converse(self, conn)
   while not self.stopping do
     loop.sleep(math.random() * self.think)
     if self.stopping then return end
-    if conn.closed then return incident(self, "reconnects", conn, conn.closed) end
+    if conn.closed then return note(self, "reconnects", conn, conn.closed) end
     self.sent = self.sent + 1
     local status, headers, body = conn:request("GET", self.path, nil, nil, self.deadline)
     conn.answered_at = status and loop.now()
     if not status then
-      return incident(self, headers == "timeout" and "timeout" or "lost", conn, headers)
+      return note(self, headers == "timeout" and "timeout" or "lost", conn, headers)
     elseif status ~= 200 then
-      incident(self, "bad", conn, status)
+      note(self, "bad", conn, status)
     else
       self.ok = self.ok + 1
       self.bodies[body] = (self.bodies[body] or 0) + 1
@@ -45,7 +45,7 @@ local function converse(self, conn)
     end
     if headers.connection == "close" then
       -- A bad answer is an incident already.
-      return status == 200 and incident(self, "reconnects", conn, "connection: close")
+      return status == 200 and note(self, "reconnects", conn, "connection: close")
     end
   end
 end
@@ -58,7 +58,7 @@ local function run(self)
       converse(self, conn)
       conn:close()
     else
-      incident(self, "refused", nil, reason)
+      note(self, "refused", nil, reason)
       loop.sleep(0.01)
     end
   end

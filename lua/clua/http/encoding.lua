@@ -4,7 +4,11 @@
 local encoding = {}
 
 --- Codings that a file may be stored in, best first, with the extension of the stored file.
-encoding.stored = { { name = "br", extension = ".br" }, { name = "zstd", extension = ".zst" }, { name = "gzip", extension = ".gz" } }
+encoding.stored = {
+  { name = "br", extension = ".br" },
+  { name = "zstd", extension = ".zst" },
+  { name = "gzip", extension = ".gz" },
+}
 
 --- How much each coding is wanted.
 -- @tparam ?string header Accept-Encoding

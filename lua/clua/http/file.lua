@@ -53,7 +53,9 @@ local function under_root(root, path)
   return root .. "/" .. path
 end
 
-local statuses = { ENOENT = 404, ENOTDIR = 404, EISDIR = 404, ENAMETOOLONG = 404, EINVAL = 404, EACCES = 403, EPERM = 403 }
+local statuses = {
+  ENOENT = 404, ENOTDIR = 404, EISDIR = 404, ENAMETOOLONG = 404, EINVAL = 404, EACCES = 403, EPERM = 403,
+}
 
 local function refuse(res, given, message, code)
   if not given.fallthrough then
