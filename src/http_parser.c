@@ -30,7 +30,7 @@ static int on_target(llhttp_t *parser, const char *at, size_t len) {
 }
 
 static void fields_grow(struct http_exchange *exchange) {
-    uint32_t cap = exchange->fields_cap * 2;
+    uint32_t cap = exchange->fields_cap ? exchange->fields_cap * 2 : 32;
     struct http_field *fields = realloc(exchange->fields, cap * sizeof *fields);
     if (!fields) {
         log_write(CLUA_LOG_ERROR, "cannot read a request with %u headers: out of memory", exchange->fields_cap);

@@ -3,6 +3,7 @@
 #include "http_response.h"
 
 #include <llhttp.h>
+#include <stdio.h>
 #include <string.h>
 #include <uv.h>
 
@@ -310,8 +311,10 @@ static void put_head(struct http_exchange *exchange) {
 
 /* Chooses the framing and formats the head. whole: all of the body is known, and `len` long. */
 static int begin(struct http_exchange *exchange, bool whole, bool given, size_t len, const char **why) {
-    if (exchange->status == 204) {
-        exchange->framing_out = HTTP_FRAMING_NONE; /* RFC 9110 §8.6, RFC 9112 §6.1: neither field */
+    bool length_unknown = exchange->status == 304 || (whole && !given && exchange->parser.method == HTTP_HEAD);
+    if (exchange->status == 204 || (length_unknown && !exchange->length_known)) {
+        /* 204 has neither field (RFC 9110 §8.6, RFC 9112 §6.1); for 304 and HEAD the length is what GET would have. */
+        exchange->framing_out = HTTP_FRAMING_NONE;
     } else if (exchange->status == 205) {
         exchange->framing_out = HTTP_FRAMING_LENGTH; /* RFC 9110 §15.3.6 */
         exchange->length = 0;
@@ -319,8 +322,6 @@ static int begin(struct http_exchange *exchange, bool whole, bool given, size_t 
         if (whole && !has_no_body(exchange) && exchange->length != len)
             return misuse(why, "the body is not as long as its Content-Length says");
         exchange->framing_out = HTTP_FRAMING_LENGTH;
-    } else if (exchange->status == 304 || (whole && !given && exchange->parser.method == HTTP_HEAD)) {
-        exchange->framing_out = HTTP_FRAMING_NONE; /* the length of what GET would give is not known here */
     } else if (whole && exchange->trailer_lines.len == 0) {
         exchange->framing_out = HTTP_FRAMING_LENGTH;
         exchange->length = len;
@@ -452,8 +453,6 @@ void http_response_replace(struct http_exchange *exchange, unsigned status, bool
     if (close) exchange->keep_alive = false;
     http_response_set_header(exchange, "Content-Type", 12, "text/plain", 10, true, &why);
     char body[64];
-    size_t len = strlen(reason);
-    memcpy(body, reason, len);
-    body[len++] = '\n';
-    http_response_end(exchange, body, len, &why);
+    int len = snprintf(body, sizeof body, "%s\n", reason);
+    http_response_end(exchange, body, (size_t)len, &why);
 }

@@ -1,5 +1,4 @@
 /* WORKER. req: the fields of a request, made into Lua values when they are asked for, and its body. */
-#include <stdlib.h>
 #include <string.h>
 
 #include <lauxlib.h>
@@ -92,14 +91,8 @@ void lua_http_request_open(lua_State *L) {
 }
 
 static void push_lower(lua_State *L, const char *name, size_t len) {
-    static char *lower;
-    static size_t cap;
-    if (len > cap) {
-        char *larger = realloc(lower, len);
-        if (!larger) luaL_error(L, "not enough memory");
-        lower = larger;
-        cap = len;
-    }
+    static struct buffer room; /* stays empty */
+    char *lower = buffer_room(&room, len);
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)name[i];
         lower[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);

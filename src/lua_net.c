@@ -68,8 +68,10 @@ static int net_accept(lua_State *L) {
 
 int lua_net_open(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"connect", net_connect}, {"connect_unix", net_connect_unix},
-        {"listen", net_listen},   {"accept", net_accept},
+        {"connect", net_connect},
+        {"connect_unix", net_connect_unix},
+        {"listen", net_listen},
+        {"accept", net_accept},
         {NULL, NULL},
     };
     lua_newtable(L);

@@ -361,8 +361,8 @@ static int box_quiet(lua_State *L) {
     if (!stream) return 3;
     uv_os_fd_t fd;
     char byte;
-    bool quiet = uv_fileno(&stream->uv.handle, &fd) == 0 &&
-                 recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    bool quiet =
+        uv_fileno(&stream->uv.handle, &fd) == 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
     lua_pushboolean(L, quiet);
     return 1;
 }
@@ -399,21 +399,10 @@ static int box_tostring(lua_State *L) {
 
 int lua_socket_open(lua_State *L) {
     static const luaL_Reg methods[] = {
-        {"read_start", box_read_start},
-        {"read_stop", box_read_stop},
-        {"write", box_write},
-        {"shutdown", box_shutdown},
-        {"close", box_close},
-        {"reset", box_reset},
-        {"park", box_park},
-        {"info", box_info},
-        {"address", box_address},
-        {"forget", box_forget},
-        {"hold", box_hold},
-        {"quiet", box_quiet},
-        {"nodelay", box_nodelay},
-        {"keepalive", box_keepalive},
-        {NULL, NULL},
+        {"read_start", box_read_start}, {"read_stop", box_read_stop}, {"write", box_write}, {"shutdown", box_shutdown},
+        {"close", box_close},           {"reset", box_reset},         {"park", box_park},   {"info", box_info},
+        {"address", box_address},       {"forget", box_forget},       {"hold", box_hold},   {"quiet", box_quiet},
+        {"nodelay", box_nodelay},       {"keepalive", box_keepalive}, {NULL, NULL},
     };
     static const luaL_Reg meta[] = {{"__tostring", box_tostring}, {NULL, NULL}};
     static const luaL_Reg functions[] = {

@@ -36,7 +36,8 @@ static struct {
     struct channel_message message, outgoing; /* the packets being read and written */
     uint64_t sampled_at;
     uint32_t longest_turn_ms, term_timeout_ms;
-    bool is_worker, ready, draining, asked_to_leave, orphan, told_first;
+    unsigned asked_to_leave; /* a bit for each enum leave_reason */
+    bool is_worker, ready, draining, orphan, told_first;
 } worker = {.hooks = &no_hooks};
 
 bool worker_is_one(void) {
@@ -98,10 +99,11 @@ static void drain(void) {
     uv_timer_start(&worker.term_timer, term_timed_out, worker.term_timeout_ms, 0);
 }
 
+/* Each reason once: that it drains by itself (TERM) is news also after it has asked to be replaced. */
 static void ask_to_leave(enum leave_reason reason) {
-    if (worker.asked_to_leave || !worker.ready) return;
+    if ((worker.asked_to_leave & 1U << reason) || !worker.ready) return;
     worker.outgoing.u.leave.reason = reason;
-    if (send_packet(CHANNEL_LEAVE, sizeof worker.outgoing.u.leave) == 0) worker.asked_to_leave = true;
+    if (send_packet(CHANNEL_LEAVE, sizeof worker.outgoing.u.leave) == 0) worker.asked_to_leave |= 1U << reason;
 }
 
 void worker_leave(void) {

@@ -180,10 +180,13 @@ local function now()
   return require("luv").hrtime() / 1e9
 end
 
--- Handlers of the dispatch script: an error in one is logged and hurts nobody else.
+-- Handlers of the dispatch script, in a coroutine of their own: one that waits holds up nobody, an error in one is logged.
 local function emit(self, event, ...)
-  local ok, message = xpcall(self.emit, debug.traceback, self, event, ...)
-  if not ok then log("error", ("handler of '%s': %s"):format(event, message)) end
+  if self:listenerCount(event) == 0 then return end
+  host.spawn(function(...)
+    local ok, message = xpcall(self.emit, debug.traceback, self, event, ...)
+    if not ok then log("error", ("handler of '%s': %s"):format(event, message)) end
+  end, ...)
 end
 
 local function all_ready(self)

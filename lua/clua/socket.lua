@@ -1,14 +1,17 @@
---- Sockets: a connection that this worker has on loan (or any connected descriptor), as an event emitter and, inside a
--- coroutine, as plain calls.
+--- Sockets: a connection that this worker has on loan, one that this process has opened (clua.net), or any connected
+-- descriptor: as an event emitter and, inside a coroutine, as plain calls.
 --
--- Events: `data` (bytes), `end`, `drain`, `error` (message, code), `recall` (the worker drains: finish soon), `close`.
--- Nothing is read before somebody wants to: a `data` handler, or read(). While a handler of `data` waits, the connection is
--- not read.
+-- Events: `connect`, `data` (bytes), `end`, `drain`, `timeout`, `error` (message, code), `recall` (the worker drains: finish
+-- soon), `close`. Nothing is read before somebody wants to: a `data` handler, or a reading call (clua.socket.reading). A
+-- call that waits is served first. While a handler of `data` waits, the connection is not read.
 -- @module clua.socket
 
 local core = require "clua.core.socket"
 local host = require "clua.core.host"
+local uv = require "luv"
 local Emitter = require "clua.emitter"
+local buffering = require "clua.socket.buffering"
+local reading = require "clua.socket.reading"
 
 local HIGH_WATER = 64 * 1024 -- bytes queued above which write() waits
 local LINGER_MS = 5000 -- how long a finished connection may wait for the peer's end
@@ -21,7 +24,8 @@ local lazy = {
 }
 
 --- Fields: `lent` (how often the connection has been lent, from 1; 0 when it is no loan), `port` (local port the
--- client came to, 0 for a unix socket), `closed`, `ended` (the peer has shut down its side).
+-- client came to, 0 for a unix socket), `connecting`, `closed`, `ended` (the peer has shut down its side). To be set:
+-- `allowHalfOpen` (the peer's end does not finish() this side, and finish() does not limit how long the peer may go on).
 function Socket.__index(self, key)
   local method = Socket[key] or Emitter[key]
   if method ~= nil then return method end
@@ -38,21 +42,13 @@ function Socket:__tostring()
   return ("Socket: %s"):format(self.closed and "closed" or "open")
 end
 
---- Adds a handler; one for `data` starts reading. See clua.emitter.
-function Socket:on(event, fn)
-  Emitter.on(self, event, fn)
-  if event ~= "data" then return self end
-  local chunk = self.unread
-  if chunk then
-    self.unread = nil
-    host.spawn(function()
-      self:emit("data", chunk)
-      self[1]:read_start()
-    end)
-  else
-    self[1]:read_start()
-  end
-  return self
+-- ---- waiting -------------------------------------------------------------------------------------------------------
+
+local function touch(self)
+  local idle = self._idle
+  if not idle then return end
+  idle.at = uv.now()
+  if not idle.timer:is_active() then idle.timer:start(idle.ms, 0, idle.expired) end
 end
 
 local function wake(self, field, ...)
@@ -63,48 +59,130 @@ local function wake(self, field, ...)
   return true
 end
 
+-- LuaJIT with 5.2 compatibility returns the main coroutine and true where plain LuaJIT returns nil.
+local function running()
+  local co, is_main = coroutine.running()
+  return not is_main and co or nil
+end
+
 local function wait(self, field, what)
-  local co = coroutine.running()
+  local co = running()
   if not co then error(what .. " waits and must be called inside a coroutine", 3) end
   if self[field] then error("another coroutine waits in " .. what .. " of this socket already", 3) end
   self[field] = co
+  touch(self)
   return coroutine.yield()
 end
 
---- Waits for the next bytes, as many as have come.
--- @treturn string|nil bytes; nil at the peer's end; nil, message, code after an error
-function Socket:read()
-  local chunk = self.unread
-  if chunk then
-    self.unread = nil
-    return chunk
+local function wake_all(self, ...)
+  wake(self, "_connector", ...)
+  wake(self, "_reader", ...)
+  wake(self, "_writer", ...)
+end
+
+-- Does what still comes belong to the script, even after finish() and though nobody reads it now?
+local function keeps(self)
+  return self.allowHalfOpen or self._outgoing
+end
+
+-- ---- reading -------------------------------------------------------------------------------------------------------
+
+-- The end, when all bytes before it have been taken.
+local function emit_end(self)
+  if self._end_due and not buffering.pending(self) then
+    self._end_due = nil
+    self:emit("end")
   end
-  if self.closed then return nil, "the socket is closed", "ECLOSED" end
-  if self.ended then return nil end
+end
+
+-- Not at once: the script may be about to add more handlers.
+local function deliver_later(self)
+  if self._delivering then return end
+  self._delivering = true
+  local timer = uv.new_timer()
+  timer:start(0, 0, function()
+    timer:close()
+    self._delivering = nil
+    local bytes = self:listenerCount("data") > 0 and buffering.take_all(self)
+    if bytes then self:emit("data", bytes) end
+    emit_end(self)
+    self[1]:read_start()
+  end)
+end
+
+--- Adds a handler; one for `data` starts reading, and gets first what has been read and not taken. See clua.emitter.
+function Socket:on(event, fn)
+  Emitter.on(self, event, fn)
+  if event == "data" then self:resume() end
+  return self
+end
+
+--- Waits for bytes that have not been read yet; for clua.socket.reading.
+function Socket:_more()
+  if self.ended then return nil, self._why, self._code end
   local ok, message, code = self[1]:read_start()
-  if not ok then return nil, message, code end
+  if not ok and not self.connecting then return nil, message, code end
   return wait(self, "_reader", "read()")
 end
 
+--- Everything that waited before is taken now.
+function Socket:_taken()
+  if self._end_due then deliver_later(self) end
+end
+
+for name, method in pairs(reading) do Socket[name] = method end
+
+function Socket:pause()
+  self[1]:read_stop()
+  return self
+end
+
+function Socket:resume()
+  if buffering.pending(self) and self:listenerCount("data") > 0 then
+    deliver_later(self)
+  else
+    self[1]:read_start()
+  end
+  return self
+end
+
+--- Puts bytes back in front of what will be read next.
+-- @tparam string bytes
+function Socket:unshift(bytes)
+  buffering.unshift(self, bytes)
+  if self:listenerCount("data") > 0 then deliver_later(self) end
+end
+
+-- ---- writing -------------------------------------------------------------------------------------------------------
+
 -- Hands bytes to C; returns how many are queued now, or nil, message, code.
 local function send(self, bytes)
+  if self.connecting then
+    local early = self._early
+    if self._finish_due then return nil, "broken pipe", "EPIPE" end
+    early[#early + 1] = bytes
+    early.len = early.len + #bytes
+    return early.len
+  end
   local queued, message, code = self[1]:write(bytes)
   if queued and queued > 0 then self._queued = true end -- until the drain
+  touch(self)
   return queued, message, code
 end
 
 --- Writes; inside a coroutine it waits while more than 64 KiB are queued.
 -- @tparam string bytes
 -- @treturn boolean|nil true; false when the queue is long and the caller cannot wait (`drain` follows); nil, message,
---   code: "ECLOSED", "EPIPE" after finish(), "ECANCELED" when the connection went to another worker
+--   code: "ECLOSED", "EPIPE" after finish(), "ECANCELED" when the connection went to another worker, "ETIMEDOUT" (the
+--   bytes stay queued)
 function Socket:write(bytes)
   if type(bytes) ~= "string" and type(bytes) ~= "number" then
     error("write: a string is expected, got " .. type(bytes), 2)
   end
-  local queued, message, code = send(self, bytes)
+  local queued, message, code = send(self, tostring(bytes))
   if not queued then return nil, message, code end
   if queued <= HIGH_WATER then return true end
-  if not coroutine.running() or self._writer then return false end
+  if not running() or self._writer then return false end
   return wait(self, "_writer", "write()")
 end
 
@@ -113,20 +191,26 @@ local function end_if_done(self)
   if not self.finished or self._queued or self.closed then return end
   if self.ended then
     self[1]:close()
-  elseif not self._linger then
-    self._linger = require("luv").new_timer()
+  elseif not self._linger and not keeps(self) then
+    self._linger = uv.new_timer()
     self._linger:start(LINGER_MS, 0, function() self:destroy() end)
   end
 end
 
---- Sends the bytes, then FIN; what the peer still sends is dropped unless somebody reads it.
+--- Sends the bytes, then FIN. What the peer still sends is dropped unless somebody reads it; on a socket that
+-- allowHalfOpen, and one that this process has opened, it is kept for who reads later.
 -- @tparam[opt] string bytes
+-- @treturn boolean|nil true; nil, message, code as write()
 function Socket:finish(bytes)
   if bytes then
-    local ok, message, code = send(self, bytes)
+    local ok, message, code = send(self, tostring(bytes))
     if not ok then return nil, message, code end
   end
   if self.finished then return true end
+  if self.connecting then
+    self._finish_due = true
+    return true
+  end
   local ok, message, code = self[1]:shutdown()
   if not ok then return nil, message, code end
   self.finished = true
@@ -135,24 +219,27 @@ function Socket:finish(bytes)
   return true
 end
 
+-- ---- ending --------------------------------------------------------------------------------------------------------
+
 --- Ends the connection at once; queued bytes are dropped. `close` follows.
-function Socket:destroy()
-  self[1]:close()
+-- @tparam[opt] string message why: who waits gets nil, message, code, and there is an `error` event
+-- @tparam[opt] string code
+function Socket:destroy(message, code)
+  if self.closed or self._ending then return end
+  self._ending = true
+  if message then self._why, self._code, self._failed = message, code or "ECANCELED", true end
+  if self.connecting then
+    self[1]:forget()
+    deliver_later(self) -- no handle, so no close event of C's
+  else
+    self[1]:close()
+  end
 end
 
 --- The same with a reset (RST) instead of FIN.
 function Socket:reset()
+  if self.connecting then return self:destroy() end
   self[1]:reset()
-end
-
-function Socket:pause()
-  self[1]:read_stop()
-  return self
-end
-
-function Socket:resume()
-  self[1]:read_start()
-  return self
 end
 
 --- Declares a boundary of the protocol: nothing of the client's is pending here, another worker may go on. The
@@ -160,8 +247,65 @@ end
 -- @tparam[opt] number keep seconds that it may wait there; 0 or nil: no limit
 -- @treturn boolean false: it stays here (bytes queued, or the master keeps no descriptor of it)
 function Socket:park(keep)
-  if self.unread then return false end
+  if buffering.pending(self) then return false end
   return self[1]:park((keep or 0) * 1000)
+end
+
+-- ---- settings ------------------------------------------------------------------------------------------------------
+
+--- What to do when nothing has been read or written for so long: a call that waits returns nil, "timed out", "ETIMEDOUT",
+-- then there is the event `timeout`. The socket stays open. A call that begins to wait counts as activity.
+-- @tparam number seconds 0: no limit
+-- @tparam[opt] function fn handler of `timeout`
+-- @return self
+function Socket:setTimeout(seconds, fn)
+  if type(seconds) ~= "number" or not (seconds >= 0 and seconds < 1e9) then
+    error("setTimeout: a number of seconds, 0 or more, is needed", 2)
+  end
+  if fn then self:on("timeout", fn) end
+  if self._idle then
+    self._idle.timer:close()
+    self._idle = nil
+  end
+  if seconds == 0 or self.closed then return self end
+  local idle = { timer = uv.new_timer(), ms = math.ceil(seconds * 1000), at = uv.now() }
+  function idle.expired()
+    local rest = idle.at + idle.ms - uv.now()
+    if rest > 0 then
+      idle.timer:start(rest, 0, idle.expired)
+      return
+    end
+    wake(self, "_reader", nil, "timed out", "ETIMEDOUT")
+    wake(self, "_writer", nil, "timed out", "ETIMEDOUT")
+    self:emit("timeout")
+  end
+  idle.timer:unref() -- the socket itself keeps the loop running
+  idle.timer:start(idle.ms, 0, idle.expired)
+  self._idle = idle
+  return self
+end
+
+-- While connecting, for when it is.
+local function set(self, method, ...)
+  if not self.connecting then return self[1][method](self[1], ...) end
+  self._settings = self._settings or {}
+  self._settings[method] = { ... }
+  return true
+end
+
+--- Sends small pieces at once (TCP_NODELAY).
+-- @tparam[opt=true] boolean on
+-- @treturn boolean|nil true (also for a unix socket, which never waits); nil, message, code
+function Socket:setNoDelay(on)
+  return set(self, "nodelay", on ~= false)
+end
+
+--- Has the kernel ask an idle peer whether it is still there (SO_KEEPALIVE).
+-- @tparam[opt=true] boolean on
+-- @tparam[opt=60] number delay whole seconds of idleness before the first question
+-- @treturn boolean|nil true; nil, message, code
+function Socket:setKeepAlive(on, delay)
+  return set(self, "keepalive", on ~= false, delay or 60)
 end
 
 --- @treturn string,number address and port of this side ("unix", 0)
@@ -169,7 +313,7 @@ function Socket:address()
   return self[1]:address(false)
 end
 
---- @treturn string,number address and port of the client ("unix", 0)
+--- @treturn string,number address and port of the peer ("unix", 0)
 function Socket:remoteAddress()
   return self[1]:address(true)
 end
@@ -178,36 +322,46 @@ end
 
 local events = {}
 
+function events.connect(self, message, code)
+  self._on_connect(message, code) -- clua.net, which may try another address
+end
+
 function events.data(self, bytes)
+  touch(self)
   if wake(self, "_reader", bytes) then
     if not self._reader and not self.finished and self:listenerCount("data") == 0 then self[1]:read_stop() end
     return
   end
-  if self:emit("data", bytes) or self.finished then return end
-  -- Nobody wants it now: keep it for the next read().
-  self.unread = (self.unread or "") .. bytes
-  self[1]:read_stop()
+  if self:listenerCount("data") > 0 then
+    local before = buffering.take_all(self)
+    self:emit("data", before and before .. bytes or bytes)
+    return
+  end
+  if self.finished and not keeps(self) then return end
+  -- Nobody wants it now: keep it for the next read.
+  local count = buffering.append(self, bytes)
+  if not self.finished or count > HIGH_WATER then self[1]:read_stop() end
 end
 
 events["end"] = function(self)
-  self.ended = true
+  self.ended, self._end_due = true, true
   wake(self, "_reader", nil)
-  self:emit("end")
+  emit_end(self)
   if not self.allowHalfOpen and not self.closed then self:finish() end
   end_if_done(self)
 end
 
 function events.drain(self)
   self._queued = nil
+  touch(self)
   wake(self, "_writer", true)
   self:emit("drain")
   end_if_done(self)
 end
 
 function events.error(self, message, code)
-  self.ended = true
-  wake(self, "_reader", nil, message, code)
-  wake(self, "_writer", nil, message, code)
+  self.ended, self._why, self._code = true, message, code
+  wake_all(self, nil, message, code)
   self:emit("error", message, code)
   self[1]:close()
 end
@@ -217,13 +371,19 @@ function events.recall(self)
 end
 
 function events.close(self)
-  self.closed, self.ended = true, true
+  local cut = self._ending or not self.ended
+  self.closed, self.ended, self.connecting = true, true, nil
+  self:setTimeout(0)
   if self._linger then
     self._linger:close()
     self._linger = nil
   end
-  wake(self, "_reader", nil, "the socket is closed", "ECLOSED")
-  wake(self, "_writer", nil, "the socket is closed", "ECLOSED")
+  if cut then
+    buffering.take_all(self)
+    if not self._failed then self._why, self._code = "the socket is closed", "ECLOSED" end
+  end
+  wake_all(self, nil, self._why or "the socket is closed", self._code or "ECLOSED")
+  if self._failed then self:emit("error", self._why, self._code) end
   self:emit("close")
 end
 
@@ -236,6 +396,40 @@ end)
 -- @treturn Socket|nil nil, message, code
 function Socket.from_fd(fd)
   return core.from_fd(fd)
+end
+
+-- ---- for clua.net ----------------------------------------------------------------------------------------------------
+
+--- A socket that is not connected yet: what is written is kept. decide(message, code) is called when an attempt to connect
+-- has ended.
+function Socket._new(decide)
+  local self = core.new()
+  self.connecting, self._outgoing, self._early, self._on_connect = true, true, { len = 0 }, decide
+  return self
+end
+
+--- Waits until it is connected: self, or nil, message, code.
+function Socket:_connected()
+  return wait(self, "_connector", "net.connect()")
+end
+
+--- The attempts have come to an end.
+function Socket:_settle(message, code)
+  if self.closed or self._ending then return end
+  if message then
+    self._why, self._code, self._failed, self._ending = message, code, true, true
+    events.close(self)
+    return
+  end
+  local early = table.concat(self._early)
+  self.connecting, self._early = nil, nil
+  for method, arguments in pairs(self._settings or {}) do self[1][method](self[1], unpack(arguments)) end
+  local queued = early ~= "" and send(self, early) or 0
+  if self._finish_due then self:finish() end
+  if self._reader or self:listenerCount("data") > 0 then self[1]:read_start() end
+  if queued <= HIGH_WATER then wake(self, "_writer", true) end
+  wake(self, "_connector", self)
+  self:emit("connect")
 end
 
 return Socket

@@ -142,13 +142,14 @@ function Supervisor:adopt(workers)
     self.workers[known.serial] = worker
     self.worker_count = self.worker_count + 1
     local place = self.places[known.id]
-    local lives = known.state == "ready" or known.state == "starting"
-    if lives and place and not place.current then
-      place.current = worker
-    elseif lives then
-      retire(self, worker)
-    else
+    local other = place and place.current
+    if known.state ~= "ready" and known.state ~= "starting" then
       worker.retiring = true
+    elseif not place or (other and (other.ready or not worker.ready)) then
+      retire(self, worker)
+    else -- the first, or one that is ready where the first was the successor of an unfinished reload
+      place.current = worker
+      if other then retire(self, other) end
     end
   end
   for id = 1, self.count do

@@ -3,11 +3,11 @@
 local cluster = require "spec.support.cluster"
 local uv = require "luv"
 
--- Prints a line at every start; ends by itself when the file "end" is there.
+-- Prints a line when it starts and when it ends; one write each, for two may be torn apart by another process.
 local JOB = [[
   local worker = require("clua").Worker()
   local uv = require "luv"
-  io.stderr:write("job runs in ", uv.os_getpid(), "\n")
+  io.stderr:write("job runs in " .. uv.os_getpid() .. "\n")
   worker:on("exit", function() io.stderr:write("job ends\n") end)
   worker:ready(function() error("there is nothing to connect to") end)
 ]]

@@ -69,6 +69,10 @@ describe("clua.socket", function()
     return table.concat(list, " ")
   end
 
+  setup(function()
+    uv.new_pipe(false):close() -- libuv opens a spare descriptor with the first stream
+  end)
+
   before_each(function()
     turns(3)
     fds_before = proc.count_fds(uv.os_getpid())

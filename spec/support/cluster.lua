@@ -52,7 +52,7 @@ local function dispatch_of(options)
     lines[#lines + 1] = ([[master:on(%q, function(...)
   local words = { "event", %q }
   for i = 1, select("#", ...) do words[#words + 1] = tostring((select(i, ...))) end
-  io.stderr:write(table.concat(words, " "), "\n")
+  io.stderr:write(table.concat(words, " ") .. "\n")
 end)]]):format(event, event)
   end
   lines[#lines + 1] = ("master:register(%s, %q, %s)"):format(source(options.name or "127.0.0.1:0"), app,

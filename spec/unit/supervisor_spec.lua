@@ -583,6 +583,67 @@ describe("clua.supervisor", function()
     end)
   end)
 
+  describe("adopt", function()
+    -- Workers as { id, state }, numbered in their order, of a master that was upgraded.
+    local function adopt(count, workers)
+      local world = World.new { count = count }
+      local known = {}
+      for serial, worker in ipairs(workers) do
+        world.processes[serial] = { id = worker[1], serial = serial, state = worker[2], born = 0 }
+        known[serial] = { id = worker[1], serial = serial, pid = 1000 + serial, state = worker[2] }
+      end
+      world.serials = #workers
+      world.supervisor:adopt(known)
+      return world
+    end
+
+    it("goes on with the workers that run, and says nothing of it", function()
+      local world = adopt(2, { { 1, "ready" }, { 2, "starting" } })
+      world:ready(2)
+      assert.same({}, world:took())
+      assert.equal(0, world.counts.all_ready)
+      world:advance(100)
+      world:exit(1, nil, "SIGSEGV")
+      assert.same({ "wait 0" }, world:took())
+    end)
+
+    it("starts what is missing, and lets go what ends", function()
+      local world = adopt(3, { { 1, "ready" }, { 2, "draining" }, { 2, "exiting" }, { 3, "killed" } })
+      assert.same({ "start 2: #5", "start 3: #6" }, world:took())
+      for serial = 2, 4 do world:exit(serial) end
+      assert.same({}, world:took())
+    end)
+
+    it("retires what has no place any more", function()
+      local world = adopt(1, { { 1, "ready" }, { 2, "ready" } })
+      assert.same({ "retire #2" }, world:took())
+      world:exit(2)
+      assert.same({}, world:took())
+    end)
+
+    it("keeps the worker that is ready, not its unfinished successor, in whatever order they come", function()
+      assert.same({ "retire #2" }, adopt(1, { { 1, "ready" }, { 1, "starting" } }):took())
+      local world = adopt(1, { { 1, "starting" }, { 1, "ready" } })
+      assert.same({ "retire #1" }, world:took())
+      assert.same({ 2 }, world:serials_in("ready"))
+      world:exit(1, nil, "SIGKILL")
+      assert.same({}, world:took())
+    end)
+
+    it("can reload, and stops with all of them", function()
+      local world = adopt(1, { { 1, "ready" }, { 1, "draining" } })
+      world.supervisor:reload()
+      world:ready(3)
+      world:exit(1)
+      assert.same({ "start 1: #3", "retire #1", "reload done" }, world:took())
+      world.supervisor:stop()
+      world:exit(3)
+      assert.equal(0, world.counts.all_gone)
+      world:exit(2)
+      assert.equal(1, world.counts.all_gone)
+    end)
+  end)
+
   describe("a handler that acts", function()
     local function acts(world, on, fn)
       world.handler = function(event)
