@@ -9,7 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # ---- the front: needs nothing but make; what must be compiled is left to a second make, when the libraries are there ----
 
-FRONT := help deps demo test asan bench lint format clean uninstall
+FRONT := help deps demo test asan bench bench-deps lint format clean uninstall
 .PHONY: all install $(FRONT)
 
 DEPS := scripts/dev/deps.sh
@@ -23,7 +23,7 @@ UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
 all: ## build build/clua (the default)
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-11s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-11s%s\n", $$1, $$2 }'
 
 deps: ## install all that clua and its tools need (Debian packages)
 	@$(DEPS) build test lint bench
@@ -44,10 +44,13 @@ asan: ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	@CLUA='$(CURDIR)/build/asan/clua' ASAN_OPTIONS='$(ASAN_OPTIONS)' UBSAN_OPTIONS='$(UBSAN_OPTIONS)' \
 		exec build/asan/clua $(SUITE) $(SPEC)
 
-bench: ## build, then measure
+bench: ## build, then measure clua and the peers that are installed; ARGS=--short takes less than a minute
 	@$(DEPS) build bench
 	@$(MAKE) -s $(JOBS) all
-	@CLUA='$(CURDIR)/build/clua' exec build/clua scripts/bench/main.lua
+	@CLUA='$(CURDIR)/build/clua' exec build/clua scripts/bench/main.lua $(ARGS)
+
+bench-deps: ## install the peers that clua is measured against
+	@$(DEPS) bench peers
 
 lint: ## check layout, layers, C and Lua without running anything
 	@$(DEPS) build lint

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "http_loop.h"
+#include "log.h"
 
 static void count(struct http_connection *connection, size_t n) {
     struct http_exchange *exchange = connection->exchange;
@@ -15,16 +16,22 @@ static void count(struct http_connection *connection, size_t n) {
     connection->progress_ms = stream_now_ms(connection->stream);
 }
 
+static void shrunk(struct http_connection *connection) {
+    const struct http_exchange *exchange = connection->exchange;
+    log_write(CLUA_LOG_WARN, "a file has shrunk while it was sent: %llu bytes are missing",
+              (unsigned long long)exchange->file_left);
+    connection->error = UV_EOF;
+}
+
 /* True when bytes have been queued or sent. */
 static bool copy(struct http_connection *connection) {
     static char bytes[HTTP_FILE_COPY_BYTES];
     struct http_exchange *exchange = connection->exchange;
     size_t wanted = exchange->file_left < sizeof bytes ? (size_t)exchange->file_left : sizeof bytes;
     ssize_t n = pread(exchange->file_fd, bytes, wanted, (off_t)exchange->file_offset);
-    if (n <= 0) {
-        connection->error = n < 0 ? -errno : UV_EOF;
-        return false;
-    }
+    if (n == 0) shrunk(connection);
+    if (n < 0) connection->error = -errno;
+    if (n <= 0) return false;
     http_connection_send(connection, bytes, (size_t)n);
     http_connection_flush(connection);
     if (!connection->error) count(connection, (size_t)n);
@@ -49,7 +56,7 @@ void http_file_pump(struct http_connection *connection) {
             count(connection, (size_t)n);
             turn -= (size_t)n;
         } else if (n == 0) {
-            connection->error = UV_EOF;
+            shrunk(connection);
             return;
         } else if (errno == EAGAIN || errno == EINVAL) { /* EINVAL: a file system without sendfile */
             if (!copy(connection)) return;

@@ -194,8 +194,16 @@ int listener_open(uv_loop_t *loop, struct pool *pool, const struct listen_spec *
     return 0;
 }
 
-/* Name and port of a socket that was bound by somebody else. */
-static void name_by_address(struct listener *listener) {
+static void name_unix(const struct sockaddr_un *address, socklen_t len, char *name, size_t name_len) {
+    int path_len = (int)len - (int)offsetof(struct sockaddr_un, sun_path);
+    if (path_len > 0 && address->sun_path[0] == '\0') {
+        snprintf(name, name_len, "unix:@%.*s", path_len - 1, address->sun_path + 1);
+    } else {
+        snprintf(name, name_len, "unix:%.*s", path_len, address->sun_path); /* the path's NUL may be missing */
+    }
+}
+
+int listener_name_of(int fd, char *name, size_t name_len, uint16_t *port) {
     union {
         struct sockaddr any;
         struct sockaddr_in in;
@@ -203,30 +211,42 @@ static void name_by_address(struct listener *listener) {
         struct sockaddr_un un;
     } address = {0};
     char host[INET6_ADDRSTRLEN] = "";
+    uint16_t found = 0;
     socklen_t len = sizeof address;
-    if (getsockname(listener->fd, &address.any, &len) < 0) return;
-    if (address.any.sa_family == AF_UNIX) {
-        snprintf(listener->name, sizeof listener->name, "unix:%.100s", address.un.sun_path);
-    } else if (address.any.sa_family == AF_INET6) {
+    if (getsockname(fd, &address.any, &len) < 0) return -errno;
+    switch (address.any.sa_family) {
+    case AF_UNIX:
+        name_unix(&address.un, len, name, name_len);
+        break;
+    case AF_INET6:
         uv_ip6_name(&address.in6, host, sizeof host);
-        listener->port = ntohs(address.in6.sin6_port);
-        snprintf(listener->name, sizeof listener->name, "[%s]:%u", host, listener->port);
-    } else {
+        found = ntohs(address.in6.sin6_port);
+        snprintf(name, name_len, "[%s]:%u", host, found);
+        break;
+    case AF_INET:
         uv_ip4_name(&address.in, host, sizeof host);
-        listener->port = ntohs(address.in.sin_port);
-        snprintf(listener->name, sizeof listener->name, "%s:%u", host, listener->port);
+        found = ntohs(address.in.sin_port);
+        snprintf(name, name_len, "%s:%u", host, found);
+        break;
+    default:
+        return UV_EAFNOSUPPORT;
     }
+    if (port) *port = found;
+    return 0;
 }
 
 int listener_adopt(uv_loop_t *loop, struct pool *pool, int fd, const char *path, struct listener **out) {
     struct stat st;
+    int one = 1;
     struct listener *listener = calloc(1, sizeof *listener);
     if (!listener) return UV_ENOMEM;
     listener->fd = fd;
     listener->pool = pool;
-    int err = uv_poll_init(loop, &listener->poll, fd);
+    int err = listener_name_of(fd, listener->name, sizeof listener->name, &listener->port);
     if (err == 0 && path && !(listener->path = strdup(path))) err = UV_ENOMEM;
+    if (err == 0) err = uv_poll_init(loop, &listener->poll, fd); /* makes it non-blocking */
     if (err < 0) {
+        free(listener->path);
         free(listener);
         return err;
     }
@@ -236,7 +256,7 @@ int listener_adopt(uv_loop_t *loop, struct pool *pool, int fd, const char *path,
     }
     uv_timer_init(loop, &listener->pause);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
-    name_by_address(listener);
+    if (listener->port != 0) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* as bind_tcp() does */
     listener->next = pool->listeners;
     pool->listeners = listener;
     *out = listener;
@@ -274,7 +294,7 @@ void listener_close(struct listener *listener) {
     *at = listener->next;
     /* Closing would reset those who have connected but were not accepted yet. */
     listener_defer(listener, false);
-    if (accepted_fn) accept_some(listener, BACKLOG);
+    if (accepted_fn && !listener->inherited) accept_some(listener, BACKLOG);
     uv_timer_stop(&listener->pause);
     uv_close((uv_handle_t *)&listener->poll, poll_closed); /* before the descriptor, see close_channel() in slot.c */
     close(listener->fd);

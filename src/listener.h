@@ -10,6 +10,8 @@
 
 struct pool;
 
+enum { LISTENER_NAME_LEN = 160 };
+
 /* Where to listen. Exactly one of host and path is set. */
 struct listen_spec {
     const char *host; /* address or name; "" is 0.0.0.0 */
@@ -24,11 +26,12 @@ struct listener {
     uv_poll_t poll;
     uv_timer_t pause;
     int fd;
-    uint16_t port;  /* the real one; 0 for a unix socket */
-    char name[160]; /* "127.0.0.1:8080", "[::1]:8080", "unix:/run/x.sock" */
-    char *path;     /* unix: unlinked at the end if it is still ours */
+    uint16_t port;                /* the real one; 0 for a unix socket */
+    char name[LISTENER_NAME_LEN]; /* "127.0.0.1:8080", "[::1]:8080", "unix:/run/x.sock", "unix:@abstract" */
+    char *path;                   /* unix: unlinked at the end if it is still ours */
     dev_t dev;
     ino_t ino;
+    bool inherited;          /* who handed it over keeps it: clients in the backlog wait for the next master */
     bool paused, complained; /* one log line for each shortage of descriptors */
 };
 
@@ -43,12 +46,15 @@ int listener_open(uv_loop_t *loop, struct pool *pool, const struct listen_spec *
  * to unlink at the end, or NULL. On success the listener owns fd. */
 int listener_adopt(uv_loop_t *loop, struct pool *pool, int fd, const char *path, struct listener **out);
 
+/* What a listening socket is called, and its port (0 for a unix socket; may be NULL). 0 or UV_E*. */
+int listener_name_of(int fd, char *name, size_t name_len, uint16_t *port);
+
 int listener_start(struct listener *listener, listener_accepted_fn accepted);
 
 /* Clients of this protocol speak first: let the kernel wait for their bytes (TCP_DEFER_ACCEPT, tcp(7)). */
 void listener_defer(struct listener *listener, bool defer);
 
-/* Accepts what the backlog still holds, closes, unlinks its socket file, frees. */
+/* Accepts what the backlog still holds unless it was inherited, closes, unlinks its socket file, frees. */
 void listener_close(struct listener *listener);
 
 #endif

@@ -181,11 +181,6 @@ void lobby_leave(struct connection *connection) {
 
 void lobby_wait(struct connection *connection, enum connection_end end) {
     struct pool *pool = connection->pool;
-    if (pool->waiting_count >= pool->options.queue_max && end == CONNECTION_LAST) {
-        pool->turned_away++;
-        lobby_farewell(connection, pool->options.gone, pool->options.gone_len);
-        return;
-    }
     connection_move(connection, CONNECTION_WAITING, &pool->waiting, end);
     pool->waiting_count++;
 }

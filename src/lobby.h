@@ -13,7 +13,7 @@
 
 int lobby_open(uv_loop_t *loop);
 
-/* A fresh or returned connection wants a worker now. A lobby beyond queue_max turns away the one that has come last. */
+/* A fresh or returned connection wants a worker now; pool_dispatch() says how it goes on. */
 void lobby_wait(struct connection *connection, enum connection_end end);
 
 /* No worker can take it in this turn: its age (queue_timeout) is counted, and a hang-up noticed, from now on. */

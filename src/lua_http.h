@@ -6,7 +6,7 @@
 
 #include <lua.h>
 
-#include "http_exchange.h"
+#include "http_connection.h"
 
 /* require "clua.core.http". */
 int lua_http_open(lua_State *L);
@@ -21,6 +21,23 @@ struct http_box {
 };
 
 /* ---- shared by the lua_http_*.c only ---- */
+
+struct lua_http_server {
+    struct http_config config;
+    int request, upgrade, body_limit, error; /* Lua functions */
+    int self;                                /* keeps it alive while connections need it */
+    unsigned connections;
+};
+
+extern const struct http_hooks lua_http_hooks; /* their server is a struct lua_http_server */
+
+/* References: the metatables of req and res, and the function that calls listeners. */
+extern int lua_http_request_meta, lua_http_response_meta, lua_http_emit;
+
+/* Runs the function below one argument on top of L as a part of the request's handler; pops them. */
+void lua_http_attend(lua_State *L, struct http_box *req);
+
+uint64_t lua_http_bytes(double bytes);
 
 extern const char lua_http_request_kind, lua_http_response_kind;
 

@@ -10,9 +10,11 @@
 #include "cpus.h"
 #include "listener.h"
 #include "loan.h"
+#include "lobby.h"
 #include "log.h"
 #include "lua_host.h"
 #include "lua_status.h"
+#include "lua_systemd.h"
 #include "lua_upgrade.h"
 #include "master.h"
 #include "pidfile.h"
@@ -302,6 +304,14 @@ static int core_close(lua_State *L) {
     return 0;
 }
 
+/* turn_away(pool): no worker will ever come: ends what is parked, answers what waits */
+static int core_turn_away(lua_State *L) {
+    struct pool *pool = check_pool(L, 1);
+    lobby_turn_away_waiting(pool);
+    lobby_end_parked(pool);
+    return 0;
+}
+
 /* lend(): lends what waits now, not at the end of the turn */
 static int core_lend(lua_State *L) {
     (void)L;
@@ -436,6 +446,7 @@ int lua_master_open(lua_State *L) {
         {"publish_pid", core_publish_pid},
         {"finish", core_finish},
         {"lend", core_lend},
+        {"turn_away", core_turn_away},
         {"check_user", core_check_user},
         {"cpus", core_cpus},
         {"running", core_running},
@@ -448,6 +459,11 @@ int lua_master_open(lua_State *L) {
         {"adopt_pidfile", lua_upgrade_adopt_pidfile},
         {"program", lua_upgrade_program},
         {"unblock", lua_upgrade_unblock},
+        {"notify_open", lua_systemd_notify_open},
+        {"notify", lua_systemd_notify},
+        {"take_inherited", lua_systemd_take},
+        {"keep_inherited", lua_systemd_keep},
+        {"listen_inherited", lua_systemd_listen},
         {"testing", core_testing},
         {NULL, NULL},
     };

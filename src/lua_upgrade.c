@@ -177,6 +177,7 @@ int lua_upgrade_adopt_listener(lua_State *L) {
     struct listener *listener;
     int err = listener_adopt(host_loop(), lua_touserdata(L, 1), fd, luaL_optstring(L, 3, NULL), &listener);
     if (err < 0) return host_fail(L, err);
+    listener->inherited = lua_toboolean(L, 4);
     lua_pushstring(L, listener->name);
     return 1;
 }

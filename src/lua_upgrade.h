@@ -14,7 +14,7 @@ int lua_upgrade_exec(lua_State *L);
 /* take_state(): bytes of the state that this process was started with, or nil */
 int lua_upgrade_take_state(lua_State *L);
 
-/* adopt_listener(pool, entry, path or nil): name, or nil, message, code */
+/* adopt_listener(pool, fd, path or nil, inherited): name, or nil, message, code */
 int lua_upgrade_adopt_listener(lua_State *L);
 
 /* adopt_pool(pool, entry): array of serials in the order of entry.slots, or nil, message, code. Takes over slots and

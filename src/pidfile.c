@@ -54,6 +54,7 @@ int pidfile_open(const char *path, char *why, size_t why_len) {
             close(fd);
             return err;
         }
+        pidfile_close(); /* another one, before an upgrade */
         file = fd;
         snprintf(file_path, sizeof file_path, "%s", path);
         return 0;

@@ -65,6 +65,16 @@ bool pool_can_lend(const struct pool *pool, const struct slot *except) {
     return false;
 }
 
+/* The lobby is full when more wait than can be lent, not when many come in one turn: the newest are told. */
+static void turn_away_newest(struct pool *pool) {
+    while (pool->waiting_count > pool->options.queue_max) {
+        struct connection *last = connection_of(pool->waiting.prev);
+        if (wheel_is_set(&last->deadline)) return; /* has been let in */
+        pool->turned_away++;
+        lobby_farewell(last, pool->options.gone, pool->options.gone_len);
+    }
+}
+
 /* Those that could not be lent in this turn stand at the ends of the list: new ones last, returned ones first. */
 static void stay(struct pool *pool) {
     for (struct link *at = pool->waiting.prev; at != &pool->waiting && !wheel_is_set(&connection_of(at)->deadline);
@@ -90,6 +100,7 @@ void pool_dispatch(struct pool *pool) {
         if (slot->batch_count == CHANNEL_LOANS_MAX) loan_flush(slot);
     }
     for (struct slot *slot = pool->slots; slot; slot = slot->next) loan_flush(slot);
+    turn_away_newest(pool);
     stay(pool);
 }
 

@@ -211,7 +211,7 @@ static void add_slot(struct slot *slot) {
     slot->serial = ++last_serial;
     slot->next = slot->pool->slots;
     slot->pool->slots = slot;
-    watch_channel(slot);
+    if (slot->channel_fd >= 0) watch_channel(slot);
 }
 
 int slot_adopt(uv_loop_t *loop, struct pool *pool, const struct slot *known, struct slot **out) {
@@ -220,6 +220,8 @@ int slot_adopt(uv_loop_t *loop, struct pool *pool, const struct slot *known, str
     *slot = *known;
     slot->pool = pool;
     int err = segment_map(slot->segment_fd, &slot->segment);
+    slot->channel.loop = loop; /* its clock, also when the channel has ended already */
+    slot->handle_closed = slot->channel_fd < 0;
     if (err == 0 && slot->channel_fd >= 0) err = uv_poll_init(loop, &slot->channel, slot->channel_fd);
     if (err < 0) {
         if (slot->segment) segment_unmap(slot->segment);
@@ -227,7 +229,7 @@ int slot_adopt(uv_loop_t *loop, struct pool *pool, const struct slot *known, str
         return err;
     }
     fcntl(slot->segment_fd, F_SETFD, FD_CLOEXEC);
-    fcntl(slot->channel_fd, F_SETFD, FD_CLOEXEC);
+    if (slot->channel_fd >= 0) fcntl(slot->channel_fd, F_SETFD, FD_CLOEXEC);
     add_slot(slot);
     *out = slot;
     return 0;

@@ -102,4 +102,96 @@ function async.sleep(seconds)
   timer:close()
 end
 
+-- ---- child processes -----------------------------------------------------------------------------------------------
+
+local OUTPUT_LIMIT = 8 * 1024 * 1024
+
+-- Reads a pipe to its end into a string; too much is the end of the child.
+local function collect(child, name)
+  local pipe, parts, have = uv.new_pipe(false), {}, 0
+  child.open = child.open + 1
+  local function read(err, chunk)
+    have = have + #(chunk or "")
+    if chunk and have <= child.limit then
+      parts[#parts + 1] = chunk
+      return
+    end
+    if chunk then child.fail(("more than %d bytes of %s"):format(child.limit, name), "EMSGSIZE") end
+    if err then child.fail(err, err:match("^(E[%u%d]+)")) end
+    child[name] = table.concat(parts)
+    pipe:close()
+    child.closed()
+  end
+  return pipe, function() pipe:read_start(read) end
+end
+
+local spawn_options = { cwd = true, env = true, input = true, timeout = true, limit = true }
+
+local function environment(env)
+  if not env then return nil end
+  local list = {}
+  for name, value in pairs(env) do list[#list + 1] = name .. "=" .. tostring(value) end
+  return list
+end
+
+-- Starts the child; callback(status, stdout, stderr) or callback(nil, message, code) when all of it has ended.
+local function spawn(cmd, args, options, callback)
+  local child = { open = 1, limit = options.limit or OUTPUT_LIMIT }
+  function child.closed()
+    child.open = child.open - 1
+    if child.open > 0 then return end
+    if child.timer then child.timer:close() end
+    if child.message then return callback(nil, child.message, child.code) end
+    callback(child.status, child.stdout, child.stderr)
+  end
+  function child.fail(message, code)
+    if child.message then return end
+    child.message, child.code = message, code or "EUNKNOWN"
+    if child.handle and not child.handle:is_closing() then child.handle:kill("sigkill") end
+  end
+  local stdin = options.input and uv.new_pipe(false) or nil
+  local stdout, read_stdout = collect(child, "stdout")
+  local stderr, read_stderr = collect(child, "stderr")
+  local message, code
+  child.handle, message, code = uv.spawn(cmd, {
+    args = args, cwd = options.cwd, env = environment(options.env), stdio = { stdin, stdout, stderr },
+  }, function(status, signal)
+    child.status = signal ~= 0 and 128 + signal or status
+    child.handle:close()
+    child.closed()
+  end)
+  if not child.handle then
+    for _, pipe in pairs { stdout, stderr, stdin } do pipe:close() end
+    return callback(nil, message, code)
+  end
+  read_stdout()
+  read_stderr()
+  if options.timeout then
+    child.timer = uv.new_timer()
+    child.timer:start(math.ceil(options.timeout * 1000), 0, function()
+      child.fail(("%s was still running after %g s"):format(cmd, options.timeout), "ETIMEDOUT")
+    end)
+  end
+  if stdin then stdin:write(options.input, function() stdin:close() end) end
+end
+
+--- Runs a program and waits for its end and that of its output.
+-- @tparam string cmd a path, or a name that is looked for in PATH; no shell
+-- @tparam[opt] {string,...} args
+-- @tparam[opt] table options `cwd`, `env` (name = value, all of it), `input` (string for its standard input; default: none),
+--   `timeout` (seconds; then it is killed), `limit` (bytes of output and of errors each, 8 MiB)
+-- @treturn number|nil exit status, 128 + signal when a signal has ended it; nil, message, code: "ENOENT", "ETIMEDOUT",
+--   "EMSGSIZE", ...
+-- @treturn string what it wrote to its standard output
+-- @treturn string and to standard error
+-- @raise an error when called outside a coroutine, or with a wrong option
+function async.spawn(cmd, args, options)
+  local co = waiting_coroutine("async.spawn")
+  if type(cmd) ~= "string" then error("async.spawn: a command is expected, got " .. type(cmd), 2) end
+  for name in pairs(options or {}) do
+    if not spawn_options[name] then error("async.spawn: unknown option '" .. tostring(name) .. "'", 2) end
+  end
+  return wait(co, function(callback) spawn(cmd, args or {}, options or {}, callback) end)
+end
+
 return async

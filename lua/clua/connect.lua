@@ -7,7 +7,7 @@
 --       next()
 --     end)
 --     app:use(function(req, res) res:finish("hello\n") end)
---     local server = http.createServer(app.handler)
+--     local server = http.createServer(app)
 --
 -- A middleware is `function(req, res, next)`: it answers, or calls `next()` for the following one, or `next(err)` with
 -- anything but nil and false to go to the error middleware. An error that it raises, before or after waiting, is the
@@ -203,10 +203,9 @@ local connect = {
 
 --- Makes an app: `connect(middleware, ...)`.
 -- @param ... the first middlewares, as for use()
--- @treturn App callable as `app(req, res)`; `app.handler` is the same as a plain function
+-- @treturn App callable as `app(req, res)`, so it can be the handler of http.createServer()
 local function new(_, ...)
   local app = setmetatable({ layers = {} }, App)
-  app.handler = function(req, res, out) return app:handle(req, res, out) end
   if select("#", ...) == 0 then return app end
   return add(app, "connect(middleware...)", false, ...)
 end

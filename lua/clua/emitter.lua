@@ -1,6 +1,8 @@
 --- Event emitter with luvit's names. Handlers run in the order they were added, in the coroutine of who emits.
 -- @module clua.emitter
 
+local is_callable = require "clua.callable"
+
 local Emitter = {}
 Emitter.__index = Emitter
 
@@ -27,11 +29,11 @@ end
 
 --- Calls fn(...) at every emit of the event.
 -- @tparam string event
--- @tparam function fn
+-- @tparam function fn or whatever can be called
 -- @return self
 function Emitter:on(event, fn)
   if type(event) ~= "string" then error("on: event must be a string, got " .. type(event), 2) end
-  if type(fn) ~= "function" then error("on: a function is expected for event '" .. event .. "', got " .. type(fn), 2) end
+  if not is_callable(fn) then error("on: a function is expected for event '" .. event .. "', got " .. type(fn), 2) end
   local all = rawget(self, "_handlers")
   if not all then
     all = {}
@@ -46,7 +48,7 @@ end
 
 --- The same, once.
 function Emitter:once(event, fn)
-  if type(fn) ~= "function" then error("once: a function is expected, got " .. type(fn), 2) end
+  if not is_callable(fn) then error("once: a function is expected, got " .. type(fn), 2) end
   local function wrapper(...)
     self:off(event, wrapper)
     return fn(...)

@@ -13,7 +13,9 @@ local core = require "clua.core.http"
 require "clua.socket" -- an upgraded connection becomes one
 local uv = require "luv"
 local Emitter = require "clua.emitter"
+local is_callable = require "clua.callable"
 local file = require "clua.http.file"
+local host = require "clua.core.host"
 local options = require "clua.options"
 
 local http = {}
@@ -71,7 +73,7 @@ local function start_pump(req)
   local timer = uv.new_timer()
   timer:start(0, 0, function()
     timer:close()
-    pump(req)
+    core.attend(req, pump)
   end)
 end
 
@@ -147,12 +149,22 @@ http.Server = Server
 local function update_handlers(self)
   local list = self._handlers and self._handlers.request
   local request
-  if list and #list == 1 then
+  if list and #list == 1 and type(list[1]) == "function" then
     request = list[1]
   elseif list then
     request = function(req, res) Emitter.emit(self, "request", req, res) end
   end
   self._core:on("request", request)
+  local failed
+  if self:listenerCount("error") > 0 then
+    failed = function(message, req, res)
+      local ok, why = xpcall(Emitter.emit, debug.traceback, self, "error", message, req, res)
+      if ok then return end
+      host.log("error", "cannot answer " .. (req and req.url or "a request") .. ": " .. message)
+      error(why, 0)
+    end
+  end
+  self._core:on("error", failed)
   local upgrade
   if self:listenerCount("upgrade") > 0 then
     upgrade = function(req)
@@ -166,16 +178,17 @@ local function update_handlers(self)
   self._core:on("upgrade", upgrade)
 end
 
---- "request" (req, res), "connection" (socket, before it is served), "upgrade" (req, socket, bytes already read).
+--- "request" (req, res), "connection" (socket, before it is served), "upgrade" (req, socket, bytes already read),
+-- "error" (message with traceback, req, res): a handler has raised an error.
 function Server:on(event, fn)
   Emitter.on(self, event, fn)
-  if event == "request" or event == "upgrade" then update_handlers(self) end
+  update_handlers(self)
   return self
 end
 
 function Server:off(event, fn)
   Emitter.off(self, event, fn)
-  if event == "request" or event == "upgrade" then update_handlers(self) end
+  update_handlers(self)
   return self
 end
 
@@ -189,13 +202,13 @@ end
 
 --- A server; it listens nowhere by itself: sockets come by emit("connection", socket).
 -- @tparam[opt] table given see http.defaults
--- @tparam[opt] function handler fn(req, res)
+-- @tparam[opt] function handler fn(req, res), or an app of clua.connect
 -- @treturn Server
 function http.createServer(given, handler)
-  if type(given) == "function" and handler == nil then
+  if handler == nil and is_callable(given) then
     given, handler = nil, given
   end
-  if handler ~= nil and type(handler) ~= "function" then
+  if handler ~= nil and not is_callable(handler) then
     error("createServer: handler must be a function, got " .. type(handler), 2)
   end
   given = options.check(given, known, "createServer")

@@ -10,6 +10,7 @@ local options = require "clua.options"
 local replies = require "clua.replies"
 local Restart = require "clua.restart"
 local Supervisor = require "clua.supervisor"
+local systemd = require "clua.systemd"
 local upgrade = require "clua.upgrade"
 local usage = require "clua.usage"
 local wire = require "clua.wire"
@@ -159,8 +160,13 @@ local function check_scripts(self)
 end
 
 local function listen(registration, spec)
-  local name, port, code = core.listen(registration.pool, spec.host, spec.port, spec.path, registration.options.mode)
-  if not name then usage.refuse(port, code, EXIT_SYSTEM) end
+  local name, message, code
+  if spec.inherited then
+    name, message, code = core.listen_inherited(registration.pool, spec.inherited.fd)
+  else
+    name, message, code = core.listen(registration.pool, spec.host, spec.port, spec.path, registration.options.mode)
+  end
+  if not name then usage.refuse(message, code, EXIT_SYSTEM) end
   spec.bound = name
   log("info", ("listening on %s for %s"):format(name, registration.name))
 end
@@ -239,41 +245,56 @@ local function test(self)
   os.exit(0)
 end
 
-local function take_pidfile(self, state)
+local function take_pidfile(self)
   self.pidfile = self.options.pidfile and absolute(self.options.pidfile, working_directory())
-  if state and state.pidfile_fd >= 0 then core.adopt_pidfile(state.pidfile_fd, state.pidfile) end
-  if not self.pidfile or (state and state.pidfile == self.pidfile) then return end
+  if not self.pidfile then return end
   local ok, message, code = core.pidfile(self.pidfile)
   if not ok then usage.refuse(message, code, EXIT_SYSTEM) end
 end
 
+-- After an upgrade clients are being served: what fails now is told, and the old file stays.
+local function keep_pidfile(self, state)
+  local wanted = self.options.pidfile and absolute(self.options.pidfile, working_directory())
+  self.pidfile = state.pidfile
+  if state.pidfile_fd >= 0 then core.adopt_pidfile(state.pidfile_fd, state.pidfile) end
+  if not wanted or wanted == state.pidfile then return end
+  local ok, message = core.pidfile(wanted)
+  if ok then self.pidfile = wanted else log("error", message) end
+end
+
+local function listen_if_possible(registration, spec)
+  local ok, message = pcall(listen, registration, spec)
+  if not ok then log("error", tostring(message)) end
+end
+
 -- A registration that the script had before the upgrade and has no more: finishes and goes.
-local function wind_up(self, old)
-  old.options.cnum = 0
-  local registration = { name = old.name, specs = {}, options = old.options, closed = true }
+local function wind_up(self, state, old)
+  if #old.pool.listeners + #old.pool.slots + #old.pool.connections == 0 then return end
+  local registration = { name = old.name, specs = {}, options = with_defaults({ cnum = 0 }, old.options), closed = true }
   registration.pool = core.pool(registration.options)
   self.by_pool[registration.pool] = registration
   self.registrations[#self.registrations + 1] = registration
   supervise(self, registration)
-  upgrade.adopt(registration, old)
+  upgrade.adopt(state, registration, old)
 end
 
 -- The process is an upgraded master: takes over what the one before it had.
 local function go_on(self, state)
   self.upgrades = state.upgrades
-  local known = {}
-  for _, registration in ipairs { unpack(self.registrations) } do
-    known[registration.name] = true
-    local old = state.by_name[registration.name]
-    if old then
-      upgrade.adopt(registration, old, function(spec) listen(registration, spec) end)
+  local registrations = { unpack(self.registrations) }
+  local previous, successor = upgrade.match(state, registrations)
+  for _, registration in ipairs(registrations) do
+    upgrade.adopt_listeners(state, registration, previous[registration], listen_if_possible)
+  end
+  for _, registration in ipairs(registrations) do
+    if previous[registration] then
+      upgrade.adopt(state, registration, previous[registration])
     else
-      for _, spec in ipairs(registration.specs) do listen(registration, spec) end
       registration.supervisor:start()
     end
   end
   for _, old in ipairs(state.registrations) do
-    if not known[old.name] then wind_up(self, old) end
+    if not successor[old] then wind_up(self, state, old) end
   end
   core.publish_pid()
   core.unblock()
@@ -294,7 +315,9 @@ function Master:dispatch()
   local state = upgrade.take()
   local ok, message, code = core.setup(function(...) return on_event(self, ...) end)
   if not ok then usage.refuse(message, code, EXIT_SYSTEM) end
-  take_pidfile(self, state)
+  if state then keep_pidfile(self, state) else take_pidfile(self) end
+  self.systemd = systemd.open(self, state and state.systemd)
+  self.systemd:hand_out()
   dispatched, self.running = self, true
   for _, registration in ipairs(self.registrations) do
     registration.pool = core.pool(registration.options)
@@ -310,6 +333,7 @@ function Master:dispatch()
     for _, registration in ipairs(self.registrations) do registration.supervisor:start() end
   end
   core.running()
+  self.systemd:update()
   return self
 end
 
@@ -325,12 +349,15 @@ function events.ready(_, registration, serial)
   if not ok then log("error", ("cannot accept on %s: %s"):format(registration.name, message)) end
 end
 
-function events.exit(_, registration, serial, status, signal, lived, scores)
+function events.exit(self, registration, serial, status, signal, lived, scores)
   local name = signal and core.signal_name(signal)
   registration.supervisor:on_exit(serial, {
     status = status, signal = name, lived = lived, scores = scores,
     how = name and ("killed by " .. name) or ("status " .. status),
   })
+  if registration.closed and not self.stopping and registration.supervisor.worker_count == 0 then
+    core.turn_away(registration.pool)
+  end
 end
 
 function events.leave(_, registration, serial, reason)
@@ -363,7 +390,7 @@ function events.signal(self, name)
   elseif name == "SIGTTIN" or name == "SIGTTOU" then
     for _, registration in ipairs(self.registrations) do
       local count = registration.supervisor.count + (name == "SIGTTIN" and 1 or -1)
-      if count >= 0 and not self.stopping then registration.supervisor:scale(count) end
+      if count >= 0 and not self.stopping and not registration.closed then registration.supervisor:scale(count) end
     end
   end
 end
@@ -374,7 +401,8 @@ end
 
 function on_event(self, kind, pool, ...)
   local registration = self.by_pool[pool]
-  return events[kind](self, registration or pool, ...)
+  events[kind](self, registration or pool, ...)
+  self.systemd:update()
 end
 
 -- ---- control ------------------------------------------------------------------------------------------------------
@@ -395,6 +423,7 @@ function Master:reload(name, done)
   for _, registration in ipairs(name and { find(self, name, "reload") } or self.registrations) do
     registration.supervisor:reload(done)
   end
+  self.systemd:reloading()
   return self
 end
 
@@ -414,6 +443,7 @@ function Master:scale(name, count)
     usage.fail(1, "scale: the number of workers must be a whole number, got %s", tostring(count))
   end
   if not self.stopping then registration.supervisor:scale(count) end
+  self.systemd:update()
   return self
 end
 
@@ -423,6 +453,7 @@ function Master:close()
   if self.stopping then return self end
   self.stopping = true
   log("info", "stopping")
+  upgrade.cancel(self)
   for _, registration in ipairs(self.registrations) do
     registration.closed = true
     core.close(registration.pool)
@@ -430,6 +461,7 @@ function Master:close()
   -- What was accepted just now goes to the workers before they are told to finish.
   core.lend()
   for _, registration in ipairs(self.registrations) do registration.supervisor:stop() end
+  self.systemd:update()
   return self
 end
 

@@ -1,6 +1,7 @@
 --- Checks option tables: a wrong name or type is an error that says what was meant.
 -- @module clua.options
 
+local is_callable = require "clua.callable"
 local usage = require "clua.usage"
 
 local options = {}
@@ -43,8 +44,7 @@ local function has_type(value, wanted)
     if one == "integer" then
       if type(value) == "number" and value == math.floor(value) then return true end
     elseif one == "callable" then
-      local meta = type(value) == "table" and getmetatable(value)
-      if type(value) == "function" or (meta and meta.__call) then return true end
+      if is_callable(value) then return true end
     elseif type(value) == one then
       return true
     end

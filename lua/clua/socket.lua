@@ -42,6 +42,8 @@ function Socket:__tostring()
   return ("Socket: %s"):format(self.closed and "closed" or "open")
 end
 
+local events = {} -- from C, see below
+
 -- ---- waiting -------------------------------------------------------------------------------------------------------
 
 local function touch(self)
@@ -95,18 +97,30 @@ local function emit_end(self)
   end
 end
 
+-- On the next turn of the loop, in a coroutine.
+local function defer(fn)
+  local timer = uv.new_timer()
+  timer:start(0, 0, function()
+    timer:close()
+    fn()
+  end)
+end
+
+local function emit_kept(self)
+  if self._reader or self:listenerCount("data") == 0 then return end
+  local bytes = buffering.take_all(self)
+  if bytes then self:emit("data", bytes) end
+end
+
 -- Not at once: the script may be about to add more handlers.
 local function deliver_later(self)
   if self._delivering then return end
   self._delivering = true
-  local timer = uv.new_timer()
-  timer:start(0, 0, function()
-    timer:close()
+  defer(function()
     self._delivering = nil
-    local bytes = self:listenerCount("data") > 0 and buffering.take_all(self)
-    if bytes then self:emit("data", bytes) end
+    emit_kept(self)
     emit_end(self)
-    self[1]:read_start()
+    if self._reader or self:listenerCount("data") > 0 then self[1]:read_start() end
   end)
 end
 
@@ -228,9 +242,10 @@ function Socket:destroy(message, code)
   if self.closed or self._ending then return end
   self._ending = true
   if message then self._why, self._code, self._failed = message, code or "ECANCELED", true end
+  buffering.take_all(self)
   if self.connecting then
     self[1]:forget()
-    deliver_later(self) -- no handle, so no close event of C's
+    defer(function() events.close(self) end) -- no handle, so no event of C's
   else
     self[1]:close()
   end
@@ -320,8 +335,6 @@ end
 
 -- ---- events from C (lua_socket.c), each in a task of its own ------------------------------------------------------
 
-local events = {}
-
 function events.connect(self, message, code)
   self._on_connect(message, code) -- clua.net, which may try another address
 end
@@ -344,8 +357,10 @@ function events.data(self, bytes)
 end
 
 events["end"] = function(self)
-  self.ended, self._end_due = true, true
+  self.ended = true
   wake(self, "_reader", nil)
+  emit_kept(self)
+  self._end_due = true
   emit_end(self)
   if not self.allowHalfOpen and not self.closed then self:finish() end
   end_if_done(self)
@@ -372,7 +387,7 @@ end
 
 function events.close(self)
   local cut = self._ending or not self.ended
-  self.closed, self.ended, self.connecting = true, true, nil
+  self.closed, self.ended, self.connecting, self._end_due = true, true, nil, not cut and self._end_due
   self:setTimeout(0)
   if self._linger then
     self._linger:close()

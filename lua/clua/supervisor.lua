@@ -26,6 +26,7 @@ function Supervisor.new(options)
     queue = {}, -- replacements to come: { id =, job =, only = }
     replacing = nil, -- the one that is under way: { id =, worker =, job = }
     jobs = {}, -- reloads and recycles that have not ended
+    reloads = 0, -- how many of them are reloads
     outbox = {}, -- what others are to hear at the end of this step
   }, Supervisor)
 end
@@ -56,9 +57,7 @@ local function check_ready(self)
 end
 
 local function check_gone(self)
-  if self.gone or self.worker_count > 0 then return end
-  self.gone = true
-  tell(self, self.ops.all_gone)
+  if self.worker_count == 0 then tell(self, self.ops.all_gone) end
 end
 
 -- ---- starting -----------------------------------------------------------------------------------------------------
@@ -132,9 +131,29 @@ function Supervisor:start()
   end_step(self)
 end
 
+--- Whether a reload has still workers to replace.
+function Supervisor:is_reloading()
+  for _, job in ipairs(self.jobs) do
+    if job.reload and job.todo > 0 then return true end
+  end
+  return false
+end
+
+--- What is under way, for adopt(): `reloading`, `recycling` (pid -> reason).
+function Supervisor:state()
+  local recycling = {}
+  for _, worker in pairs(self.workers) do
+    if worker.recycling and not worker.retiring then recycling[worker.pid] = worker.recycling end
+  end
+  return { reloading = self:is_reloading(), recycling = recycling }
+end
+
+local recycle
+
 --- Takes over workers that run already (an upgraded master).
 -- @tparam table workers array of { id, serial, pid, state }
-function Supervisor:adopt(workers)
+-- @tparam[opt] table state what state() said before the upgrade: that is begun again
+function Supervisor:adopt(workers, state)
   self.was_ready = true
   for id = 1, self.count do self.places[id] = {} end
   for _, known in ipairs(workers) do
@@ -155,6 +174,11 @@ function Supervisor:adopt(workers)
   for id = 1, self.count do
     if not self.places[id].current then start_place(self, id) end
   end
+  for _, worker in pairs(self.workers) do
+    local reason = state and state.recycling[worker.pid]
+    if reason and not worker.retiring then recycle(self, worker, reason) end
+  end
+  if state and state.reloading then self:reload() end
   end_step(self)
 end
 
@@ -232,7 +256,7 @@ end
 
 -- only: the worker that is to be replaced, when another one in its place would do.
 local function new_job(self, ids, only, done)
-  local job = { todo = #ids, draining = {}, done = done }
+  local job = { todo = #ids, draining = {}, done = done, reload = only == nil }
   self.jobs[#self.jobs + 1] = job
   for _, id in ipairs(ids) do self.queue[#self.queue + 1] = { id = id, job = job, only = only } end
   job_progress(self, job)
@@ -247,7 +271,9 @@ function Supervisor:reload(done)
   local ids = {}
   for id = 1, self.count do ids[id] = id end
   self.ops.log("info", ("reload of %s started"):format(self.name))
+  self.reloads = self.reloads + 1
   new_job(self, ids, nil, function(failure)
+    self.reloads = self.reloads - 1
     if not failure then
       self.ops.log("info", ("reload of %s done"):format(self.name))
     elseif not self.stopping then
@@ -260,8 +286,8 @@ function Supervisor:reload(done)
 end
 
 -- A worker that has asked for it (maxc, max_rss).
-local function recycle(self, worker, reason)
-  worker.recycling = true
+function recycle(self, worker, reason)
+  worker.recycling = reason
   new_job(self, { worker.id }, worker, function(failure)
     if not failure or self.stopping then return end
     self.ops.log("error", ("cannot recycle %s (%s): %s"):format(describe(self, worker), reason, failure))
@@ -270,6 +296,15 @@ local function recycle(self, worker, reason)
       end_step(self)
     end)
   end)
+end
+
+--- How many places have a worker that is ready.
+function Supervisor:ready_count()
+  local count = 0
+  for _, place in pairs(self.places) do
+    if place.current and place.current.ready then count = count + 1 end
+  end
+  return count
 end
 
 -- ---- events of the workers ----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@
 local core = require "clua.core.master"
 local buffer = require "string.buffer"
 local host = require "clua.core.host"
+local systemd = require "clua.systemd"
 
 local upgrade = {}
 
@@ -16,6 +17,7 @@ local HELD_VARIABLE = "CLUA_TEST_HELD"
 
 --- How a dispatch script names a listener; what says whether a registration's address has changed.
 function upgrade.key(spec)
+  if spec.word then return ("inherited %s %d"):format(spec.word, spec.index) end
   return spec.path or (spec.host .. ":" .. spec.port)
 end
 
@@ -55,7 +57,7 @@ local function why_not(master)
   for _, registration in ipairs(master.registrations) do
     local supervisor = registration.supervisor
     if not supervisor.was_ready then return registration.name .. " has not been ready yet" end
-    if supervisor.replacing or #supervisor.queue > 0 then return registration.name .. " is being reloaded" end
+    if supervisor:is_reloading() then return registration.name .. " is being reloaded" end
   end
   return nil
 end
@@ -65,6 +67,7 @@ local function held_listeners(master)
   for _, registration in ipairs(master.registrations) do
     for _, spec in ipairs(registration.specs) do held[#held + 1] = upgrade.key(spec) end
   end
+  for _, socket in ipairs(master.systemd.inherited) do held[#held + 1] = socket.name end
   return table.concat(held, "\n")
 end
 
@@ -79,15 +82,17 @@ local function state_of(master)
   local state = core.snapshot()
   state.upgrades = master.upgrades + 1
   state.pidfile = master.pidfile
+  state.systemd = master.systemd:state()
   state.registrations = {}
   for i, registration in ipairs(master.registrations) do
-    local keys = {}
+    local addresses = {}
     for _, spec in ipairs(registration.specs) do
-      if spec.bound then keys[upgrade.key(spec)] = spec.bound end
+      if spec.bound then addresses[#addresses + 1] = { key = upgrade.key(spec), bound = spec.bound } end
     end
     state.registrations[i] = {
-      name = registration.name, options = plain(registration.options), keys = keys,
+      name = registration.name, options = plain(registration.options), addresses = addresses,
       count = registration.supervisor.count, accepting = registration.accepting,
+      supervisor = registration.supervisor:state(),
     }
   end
   return buffer.encode(state)
@@ -96,6 +101,7 @@ end
 local function failed(master, why)
   master.upgrading = nil
   host.log("error", "upgrade failed: " .. why .. ": nothing has changed")
+  master.systemd:update()
   master:emit("upgrade", why)
 end
 
@@ -107,7 +113,8 @@ local function checked(master, status, output)
   local _, version, layout = core.program()
   local its_version, its_layout = output:match("state (%d+), segment (%d+)")
   if status ~= 0 or not its_version then
-    failed(master, ("the check exited with %d: %s"):format(status, (output:gsub("%s+$", ""))))
+    local why = output:gsub("\nstack traceback:.*", ""):gsub("%s+$", ""):gsub("\n", "; ")
+    failed(master, ("the check exited with %d: %s"):format(status, why))
     return
   end
   if tonumber(its_version) ~= version or tonumber(its_layout) ~= layout then
@@ -116,7 +123,9 @@ local function checked(master, status, output)
     return
   end
   host.log("info", "upgrade checked, executing " .. (core.program()))
+  master.systemd:keep(true)
   local _, message = core.exec(state_of(master))
+  master.systemd:keep(false)
   failed(master, "cannot execute: " .. message)
 end
 
@@ -129,7 +138,6 @@ function upgrade.start(master)
     host.log("warn", "upgrade refused: " .. why)
     return nil, why, "EBUSY"
   end
-  master.upgrading = true
   host.log("info", "upgrade started")
   local pipes = { uv.new_pipe(false), uv.new_pipe(false) } -- the child's standard output and error
   local timer = uv.new_timer()
@@ -155,6 +163,8 @@ function upgrade.start(master)
     failed(master, "cannot run the check: " .. tostring(message))
     return nil, message
   end
+  master.upgrading = handle
+  master.systemd:reloading()
   timer:start(CHECK_TIMEOUT * 1000, 0, function() handle:kill("sigkill") end)
   for _, pipe in ipairs(pipes) do
     pipe:read_start(function(_, chunk)
@@ -169,7 +179,21 @@ function upgrade.start(master)
   return true
 end
 
+--- Ends an upgrade that is still being checked.
+function upgrade.cancel(master)
+  local check = master.upgrading
+  if check and not check:is_closing() then check:kill("sigkill") end
+end
+
 -- ---- the check ----------------------------------------------------------------------------------------------------
+
+local function is_held(spec, keys)
+  if keys[upgrade.key(spec)] then return true end
+  for name in pairs(systemd.names_of(spec)) do
+    if keys[name] then return true end
+  end
+  return false
+end
 
 --- What `clua -t` says of a dispatch script whose scripts and users have been checked. During an upgrade it also tries the
 -- addresses that the running master does not hold yet.
@@ -182,7 +206,7 @@ function upgrade.test(master)
     for _, registration in ipairs(master.registrations) do
       local pool = core.pool(registration.options)
       for _, spec in ipairs(registration.specs) do
-        if not keys[upgrade.key(spec)] then
+        if not is_held(spec, keys) then
           local name, message = core.listen(pool, spec.host, spec.port, spec.path, registration.options.mode)
           if not name then return nil, message end
         end
@@ -197,57 +221,115 @@ end
 -- ---- the new master -----------------------------------------------------------------------------------------------
 
 --- The state that this process was started with, or nil when it is a first start.
--- @treturn table|nil with `pools` and `registrations` by name
+-- @treturn table|nil with `pools`, `registrations`, and `listeners`: array of { fd, path, name, key, owner, taken }
 function upgrade.take()
   local bytes = core.take_state()
   if not bytes then return nil end
   local state = buffer.decode(bytes)
-  local by_name = {}
-  for i, pool in ipairs(state.pools) do
-    local old = state.registrations[i]
-    old.pool = pool
-    by_name[old.name] = old
+  state.listeners = {}
+  for i, old in ipairs(state.registrations) do
+    old.pool = state.pools[i]
+    local by_bound = {}
+    for _, listener in ipairs(old.pool.listeners) do
+      listener.owner, by_bound[listener.name] = old, listener
+      table.insert(state.listeners, listener)
+    end
+    for _, address in ipairs(old.addresses) do
+      if by_bound[address.bound] then by_bound[address.bound].key = address.key end
+    end
   end
-  state.by_name = by_name
   return state
 end
 
---- Gives a registration the listeners, workers and connections that its name had before.
--- @tparam table registration of the new script, with its pool
--- @tparam table old entry of the state
--- @tparam function listen listen(spec): binds a new address
-function upgrade.adopt(registration, old, listen)
-  local by_bound, wanted = {}, {}
-  for _, listener in ipairs(old.pool.listeners) do by_bound[listener.name] = listener end
+local function share_address(registration, old)
   for _, spec in ipairs(registration.specs) do
-    local bound = old.keys[upgrade.key(spec)]
-    local listener = bound and by_bound[bound]
-    if listener then
-      assert(core.adopt_listener(registration.pool, listener.fd, listener.path))
-      spec.bound, wanted[bound] = bound, true
-    else
-      listen(spec)
+    for _, address in ipairs(old.addresses) do
+      if address.key == upgrade.key(spec) then return true end
     end
   end
-  local supervisor = registration.supervisor
-  supervisor.count = registration.options.cnum == old.options.cnum and old.count or registration.options.cnum
+  return false
+end
+
+--- Which registration of the new script is which of the old one: the one of the same name; else, since the name is made
+-- of the addresses, one that has an address in common.
+-- @treturn table registration -> entry of the state
+-- @treturn table entry -> registration
+function upgrade.match(state, registrations)
+  local previous, successor = {}, {}
+  local function match(fits)
+    for _, registration in ipairs(registrations) do
+      for _, old in ipairs(state.registrations) do
+        if not previous[registration] and not successor[old] and fits(registration, old) then
+          previous[registration], successor[old] = old, registration
+        end
+      end
+    end
+  end
+  match(function(registration, old) return registration.name == old.name end)
+  match(share_address)
+  return previous, successor
+end
+
+-- The listener that a script means by this address: one that its registration had before, or any other had. A port that
+-- the kernel has chosen belongs to the registration.
+local function find_listener(state, spec, old)
+  local elsewhere
+  for _, listener in ipairs(state.listeners) do
+    if listener.key == upgrade.key(spec) and not listener.taken then
+      if listener.owner == old then return listener end
+      if spec.port ~= 0 then elsewhere = elsewhere or listener end
+    end
+  end
+  return elsewhere
+end
+
+--- Gives a registration the listeners that were bound before to the addresses that it names; binds the others. For every
+-- registration before adopt() for any, since an address may move from one to another.
+-- @tparam table state
+-- @tparam table registration of the new script, with its pool
+-- @tparam[opt] table old what it was before
+-- @tparam function listen listen(registration, spec): binds a new address
+function upgrade.adopt_listeners(state, registration, old, listen)
+  for _, spec in ipairs(registration.specs) do
+    local listener = find_listener(state, spec, old)
+    if listener then
+      spec.bound = assert(core.adopt_listener(registration.pool, listener.fd, listener.path, spec.inherited ~= nil))
+      listener.taken = true
+    else
+      listen(registration, spec)
+    end
+  end
+end
+
+--- Gives a registration the workers and connections of the one that it was before.
+-- @tparam table state
+-- @tparam table registration of the new script, or one that it has no more: `closed`, with `cnum` 0
+-- @tparam table old entry of the state
+function upgrade.adopt(state, registration, old)
+  local supervisor, options = registration.supervisor, registration.options
+  supervisor.count = options.cnum == old.options.cnum and old.count or options.cnum
   local serials, message = core.adopt_pool(registration.pool, old.pool)
   if not serials then error("cannot take over the workers of " .. registration.name .. ": " .. message) end
-  -- Addresses that the script does not name any more: what has connected is still served.
-  for name, listener in pairs(by_bound) do
-    if not wanted[name] then
-      core.adopt_listener(registration.pool, listener.fd, listener.path)
-      core.close(registration.pool, name)
-      host.log("info", ("no longer listening on %s for %s"):format(name, registration.name))
+  local unwanted = {}
+  for _, listener in ipairs(state.listeners) do
+    if listener.owner == old and not listener.taken then
+      assert(core.adopt_listener(registration.pool, listener.fd, listener.path))
+      unwanted[#unwanted + 1] = listener.name
     end
   end
   if old.accepting then
     registration.accepting = true
     core.accept(registration.pool)
   end
+  -- Addresses that the script does not name any more: what has connected is still served.
+  for _, name in ipairs(unwanted) do
+    core.close(registration.pool, name)
+    host.log("info", ("no longer listening on %s for %s"):format(name, registration.name))
+  end
   core.lend()
-  supervisor:adopt(core.workers(registration.pool))
-  if registration.options.cnum > 0 and upgrade.needs_reload(old.options, registration.options) then supervisor:reload() end
+  local changed = options.cnum > 0 and upgrade.needs_reload(old.options, options)
+  if changed then old.supervisor.reloading = true end
+  supervisor:adopt(core.workers(registration.pool), old.supervisor)
 end
 
 return upgrade

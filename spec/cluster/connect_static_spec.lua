@@ -9,7 +9,7 @@ local APP = [[
 local connect = require "clua.connect"
 local http = require "clua.http"
 local app = connect(connect.static(__dirname))
-local server = http.createServer(app.handler)
+local server = http.createServer(app)
 require("clua").Worker():ready(function(socket) server:emit("connection", socket) end)
 ]]
 local BIG_BYTES = 100 * 1024 * 1024

@@ -1,4 +1,5 @@
 local uv = require "luv"
+local connect = require "clua.connect"
 local http = require "clua.http"
 local peer = require "spec.support.http_peer"
 
@@ -183,5 +184,67 @@ describe("res:sendFile", function()
     get "folder"
     get("digits.txt", "Range: bytes=0-1,3-4\r\n")
     assert.equal(before, count())
+  end)
+end)
+
+describe("clua.connect.static in a server", function()
+  local directory, client, wrap
+
+  setup(function()
+    directory = assert(uv.fs_mkdtemp("/tmp/clua-http-XXXXXX"))
+    local handle = assert(io.open(directory .. "/digits.txt", "wb"))
+    handle:write("0123456789")
+    handle:close()
+  end)
+
+  teardown(function() os.execute("rm -r " .. directory) end)
+
+  before_each(function()
+    wrap = nil
+    client = peer.connect(http.createServer(connect(function(_, res, next)
+      if wrap then wrap(res) end
+      next()
+    end, connect.static(directory))))
+  end)
+
+  after_each(function() client:close() end)
+
+  local function get(headers, method)
+    return client:request(("%s /digits.txt HTTP/1.1\r\nHost: a\r\n%s\r\n"):format(method or "GET", headers or ""))
+  end
+
+  it("sends the file, and its head to HEAD", function()
+    local response = get()
+    assert.same({ 200, "0123456789", "bytes" }, { response.status, response.body, response.headers["accept-ranges"] })
+    response = get("", "HEAD")
+    assert.same({ 200, "10" }, { response.status, response.headers["content-length"] })
+    assert.equal("0123456789", get().body)
+  end)
+
+  it("sends ranges", function()
+    local response = get "Range: bytes=2-4\r\n"
+    assert.same({ 206, "234", "bytes 2-4/10" }, { response.status, response.body, response.headers["content-range"] })
+    response = get "Range: bytes=0-0,-1\r\n"
+    assert.equal(206, response.status)
+    assert.truthy(response.body:find("bytes 0-0/10\r\n\r\n0\r\n", 1, true))
+    assert.truthy(response.body:find("bytes 9-9/10\r\n\r\n9\r\n", 1, true))
+    assert.equal(416, get("Range: bytes=10-\r\n").status)
+  end)
+
+  it("sends a range only of the file that If-Range names", function()
+    local etag = get().headers.etag
+    assert.equal("9", get("Range: bytes=-1\r\nIf-Range: " .. etag .. "\r\n").body)
+    local response = get 'Range: bytes=-1\r\nIf-Range: "other"\r\n'
+    assert.same({ 200, "0123456789" }, { response.status, response.body })
+    assert.equal(304, get("Range: bytes=-1\r\nIf-None-Match: " .. etag .. "\r\n").status)
+  end)
+
+  it("goes through a res.write that a middleware has put in place", function()
+    function wrap(res)
+      local write = res.write
+      res.write = function(self, bytes) return write(self, (bytes:gsub("%d", "x"))) end
+    end
+    assert.equal("xxxxxxxxxx", get().body)
+    assert.equal("xx", get("Range: bytes=1-2\r\n").body)
   end)
 end)

@@ -530,6 +530,92 @@ describe("http server", function()
       assert.falsy(client.text:match("0\r\n\r\n$"))
     end)
 
+    describe("that fails, with a listener for errors,", function()
+      local errors
+
+      -- listener: what else the listener does with req and res
+      local function fail_with(listener)
+        errors = {}
+        local client = connect()
+        server:on("error", function(message, req, res)
+          errors[#errors + 1] = message
+          if listener then listener(req, res) end
+        end)
+        return client
+      end
+
+      for _, when in ipairs { "at once", "after it has waited" } do
+        it(when .. ", is told to it, and answered by 500", function()
+          local client = fail_with()
+          handler = function()
+            if when ~= "at once" then pause() end
+            error("boom")
+          end
+          assert.equal(500, client:request(GET).status)
+          assert.truthy(errors[1]:find("boom\nstack traceback:", 1, true), errors[1])
+          assert.equal(1, #errors)
+        end)
+
+        it(when .. ", is answered by it when it likes", function()
+          local client = fail_with(function(req, res)
+            pause()
+            res:writeHead(503, { ["X-Url"] = req.url })
+            res:finish("later")
+          end)
+          handler = function()
+            if when ~= "at once" then pause() end
+            error("boom")
+          end
+          local response = client:request(GET)
+          assert.same({ 503, "/", "later" }, { response.status, response.headers["x-url"], response.body })
+          handler = function(_, res) res:finish("on") end
+          assert.equal("on", client:request(GET).body)
+        end)
+      end
+
+      it("is answered by 500 when that fails too", function()
+        local client = fail_with(function() error("again") end)
+        handler = function() error("boom") end
+        assert.equal(500, client:request(GET).status)
+      end)
+
+      it("in an event of the request, is the same", function()
+        local client = fail_with()
+        handler = function(req) req:on("data", function() error("boom") end) end
+        assert.equal(500, client:request(post("abc")).status)
+        assert.truthy(errors[1]:find("boom", 1, true))
+      end)
+    end)
+
+    it("may fail when its request is over: the log is told, and nobody else", function()
+      local client = connect()
+      local waiting, gone
+      handler = function(_, res)
+        waiting = true
+        repeat pause() until gone
+        assert(res:write("x"))
+      end
+      client:send(GET)
+      client:wait(function() return waiting end, "the handler")
+      client:close()
+      client:turn(3)
+      gone = true
+      client:turn(20)
+      handler = function(_, res) res:finish("on") end
+      assert.equal("on", connect():request(GET).body)
+    end)
+
+    it("may be whatever can be called", function()
+      server = http.createServer(setmetatable({ text = "called" }, {
+        __call = function(self, req, res) res:finish(self.text .. req.url) end,
+      }))
+      local client = peer.connect(server)
+      peers[#peers + 1] = client
+      assert.equal("called/", client:request(GET).body)
+      assert.has_error(function() http.createServer({}, {}) end)
+      assert.has_error(function() http.createServer({}, "x") end)
+    end)
+
     it("is told when the client goes", function()
       local events = {}
       handler = function(req, res)

@@ -7,6 +7,7 @@
 --     after_each(cluster.cleanup)                                        -- in every spec file
 
 local uv = require "luv"
+local dispatch = require "spec.support.dispatch"
 local loop = require "spec.support.loop"
 local proc = require "spec.support.proc"
 local running = require "spec.support.running"
@@ -18,48 +19,11 @@ local cluster = {}
 local methods = {}
 methods.__index = methods
 
-local root = uv.cwd()
-
 --- The binary under test.
 cluster.binary = os.getenv("CLUA") or "build/clua"
 if cluster.binary:find("/", 1, true) then cluster.binary = uv.fs_realpath(cluster.binary) or cluster.binary end
 
---- Absolute path of spec/fixtures/NAME.lua.
-function cluster.fixture(name)
-  local path = ("%s/spec/fixtures/%s.lua"):format(root, name)
-  assert(uv.fs_stat(path), "no such fixture: " .. path)
-  return path
-end
-
--- Lua source of a plain value.
-local function source(value)
-  if type(value) ~= "table" then return type(value) == "string" and ("%q"):format(value) or tostring(value) end
-  local parts = {}
-  for i, item in ipairs(value) do parts[i] = source(item) end
-  for key, item in pairs(value) do
-    if type(key) == "string" then parts[#parts + 1] = ("[%q] = %s"):format(key, source(item)) end
-  end
-  return "{ " .. table.concat(parts, ", ") .. " }"
-end
-cluster.source = source
-
--- A dispatch script that registers one worker script, and prints the wanted events as lines "event NAME ARGUMENTS".
-local function dispatch_of(options)
-  local app = options.app
-  if not app:find("%.lua$") then app = cluster.fixture(app) end
-  local lines = { ('local master = require("clua").Master(%s)'):format(source(options.master or {})) }
-  for _, event in ipairs(options.events or {}) do
-    lines[#lines + 1] = ([[master:on(%q, function(...)
-  local words = { "event", %q }
-  for i = 1, select("#", ...) do words[#words + 1] = tostring((select(i, ...))) end
-  io.stderr:write(table.concat(words, " ") .. "\n")
-end)]]):format(event, event)
-  end
-  lines[#lines + 1] = ("master:register(%s, %q, %s)"):format(source(options.name or "127.0.0.1:0"), app,
-    source(options.options or {}))
-  lines[#lines + 1] = "master:dispatch()"
-  return table.concat(lines, "\n") .. "\n"
-end
+cluster.fixture, cluster.source = dispatch.fixture, dispatch.source
 
 function cluster.write(path, text)
   local file = assert(io.open(path, "wb"))
@@ -124,6 +88,8 @@ end
 --   args, env arguments and variables besides
 --   shell     command to run first in the shell that becomes clua, such as "ulimit -n 64"
 --   dir       directory of an earlier cluster, which stays its owner
+--   own_binary  start from a copy of the binary, DIR/clua, which the spec may replace
+--   stderr    descriptor that takes the log instead of the harness, which then reads none
 function cluster.start(options)
   local dir = options.dir or assert(uv.fs_mkdtemp("/tmp/clua-spec-XXXXXX"))
   local self = { dir = dir, owns_dir = not options.dir, lines = {}, log = {}, members = {}, out = {} }
@@ -133,9 +99,13 @@ function cluster.start(options)
   running[#running + 1] = self
   for name, text in pairs(options.files or {}) do cluster.write(dir .. "/" .. name, text) end
   local script = dir .. "/dispatch.lua"
-  if options.dispatch or options.app then cluster.write(script, options.dispatch or dispatch_of(options)) end
+  if options.dispatch or options.app then cluster.write(script, options.dispatch or dispatch.script(options)) end
 
   local file, args = cluster.binary, { "dispatch.lua", unpack(options.args or {}) }
+  if options.own_binary then
+    file = dir .. "/clua"
+    assert(uv.fs_copyfile(cluster.binary, file))
+  end
   if options.shell then
     args = { "-c", options.shell .. '\nexec "$0" "$@"', file, unpack(args) }
     file = "/bin/sh"
@@ -146,7 +116,7 @@ function cluster.start(options)
   local function on_end() open = open - 1 end
   self.silent = function() return open == 0 end
   local handle, pid = uv.spawn(file, {
-    args = args, cwd = dir, env = environment(options.env, self.tag), stdio = { nil, out, err },
+    args = args, cwd = dir, env = environment(options.env, self.tag), stdio = { nil, out, options.stderr or err },
   }, function(code, signal)
     self.code, self.exit_signal = code, signal
     self.handle:close()
@@ -154,7 +124,12 @@ function cluster.start(options)
   assert(handle, ("cannot start %s: %s"):format(file, pid))
   self.handle, self.pid = handle, pid
   read_lines(out, function(line) self.out[#self.out + 1] = line end, on_end)
-  read_lines(err, function(line) take_line(self, line) end, on_end)
+  if options.stderr then
+    err:close()
+    on_end()
+  else
+    read_lines(err, function(line) take_line(self, line) end, on_end)
+  end
   return self
 end
 

@@ -11,8 +11,10 @@ struct core_layout {
     size_t bytes;
 };
 
-#define SIZE(type) {#type, NULL, sizeof(struct type)}
-#define OFFSET(type, member) {#type, #member, offsetof(struct type, member)}
+#define SIZE(type)                                                                                                     \
+    { #type, NULL, sizeof(struct type) }
+#define OFFSET(type, member)                                                                                           \
+    { #type, #member, offsetof(struct type, member) }
 
 extern const struct core_layout core_layouts[];
 const struct core_layout core_layouts[] = {

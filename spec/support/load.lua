@@ -32,7 +32,7 @@ local function converse(self, conn)
     if self.stopping then return end
     if conn.closed then return note(self, "reconnects", conn, conn.closed) end
     self.sent = self.sent + 1
-    local status, headers, body = conn:request("GET", self.path, nil, nil, self.deadline)
+    local status, headers, body = conn:request("GET", self.path, self.headers, nil, self.deadline)
     conn.answered_at = status and loop.now()
     if not status then
       return note(self, headers == "timeout" and "timeout" or "lost", conn, headers)
@@ -43,6 +43,7 @@ local function converse(self, conn)
       self.bodies[body] = (self.bodies[body] or 0) + 1
       self.last_body = body
     end
+    if self.headers then return end
     if headers.connection == "close" then
       -- A bad answer is an incident already.
       return status == 200 and note(self, "reconnects", conn, "connection: close")
@@ -64,12 +65,14 @@ local function run(self)
   end
 end
 
---- Starts the clients. options: clients (20), think (greatest think time, 0.05 s), path, deadline (20 s).
+--- Starts the clients. options: clients (20), think (greatest think time, 0.05 s), path, deadline (20 s), once (true: a
+-- connection for each request).
 function load.start(address, options)
   options = options or {}
   local self = setmetatable({ address = address, path = options.path or "/", think = options.think or 0.05,
-    deadline = options.deadline or 20, sent = 0, ok = 0, bad = 0, lost = 0, timeout = 0, refused = 0, reconnects = 0,
-    connections = 0, incidents = {}, bodies = {}, tasks = {} }, load)
+    headers = options.once and { Connection = "close" } or nil, deadline = options.deadline or 20,
+    sent = 0, ok = 0, bad = 0, lost = 0, timeout = 0, refused = 0, reconnects = 0, connections = 0,
+    incidents = {}, bodies = {}, tasks = {} }, load)
   for i = 1, options.clients or 20 do
     self.tasks[i] = loop.task(function() run(self) end)
   end

@@ -11,6 +11,9 @@ if not pcall(require, "clua.core.host") then
     }
   end
 end
+if not pcall(require, "clua.core.http") then
+  package.preload["clua.core.http"] = function() return { response = {} } end
+end
 local host = require "clua.core.host"
 
 local fakes = {}

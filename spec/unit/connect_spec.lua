@@ -31,12 +31,6 @@ describe("clua.connect", function()
       assert.equal("done", res:body())
     end)
 
-    it("is a plain function as app.handler", function()
-      local app = connect(finish "done")
-      assert.equal("function", type(app.handler))
-      assert.equal("done", fakes.send(app.handler, "/"):body())
-    end)
-
     it("gives every request a chain of its own", function()
       local app = connect()
       local resume

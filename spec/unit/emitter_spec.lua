@@ -24,6 +24,18 @@ describe("clua.emitter", function()
     assert.is_false(emitter:emit("other"))
   end)
 
+  it("calls what can be called: a table with __call too", function()
+    local callable = setmetatable({}, { __call = function(_, ...) heard[#heard + 1] = { ... } end })
+    emitter:on("data", callable):once("data", callable)
+    emitter:emit("data", 1)
+    emitter:emit("data", 2)
+    assert.same({ { 1 }, { 1 }, { 2 } }, heard)
+    emitter:off("data", callable)
+    assert.equal(0, emitter:listenerCount("data"))
+    assert.has_error(function() emitter:on("data", {}) end)
+    assert.has_error(function() emitter:once("data", setmetatable({}, {})) end)
+  end)
+
   it("calls once() once, even when the handler emits again", function()
     emitter:once("data", function()
       heard[#heard + 1] = "x"

@@ -453,6 +453,14 @@ describe("clua.supervisor", function()
       assert.same({ "retire #1" }, world:took())
     end)
 
+    it("that failed is tried again once, however often the worker had asked", function()
+      local world = World.running { count = 1 }
+      for _ = 1, 5 do world:leave(1, "maxc") end
+      world:exit(2, 1)
+      world:leave(1, "max_rss")
+      assert.same({ "start 1: #2", "wait 30" }, world:took())
+    end)
+
     it("is not tried again for a worker that has gone", function()
       local world = World.running { count = 1 }
       world:leave(1, "maxc")

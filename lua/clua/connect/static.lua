@@ -1,21 +1,21 @@
 --- Serves the files of a directory: `app:use(connect.static(root, options))`.
 --
 -- Nothing outside of root is ever served: not by any spelling of "..", and not by a symbolic link. Answers carry ETag
--- and Last-Modified; conditional requests and HEAD are understood. Files go out in pieces as the client takes them.
+-- and Last-Modified; conditional requests, ranges and HEAD are understood. The bytes go by sendfile(2), as the client
+-- takes them.
 -- @module clua.connect.static
 
 local uv = require "luv"
 
 local async = require "clua.async"
 local condition = require "clua.connect.condition"
-local date = require "clua.connect.date"
+local file = require "clua.http.file"
 local final = require "clua.connect.final"
 local mime = require "clua.mime"
 local options = require "clua.options"
 local paths = require "clua.connect.path"
 local usage = require "clua.usage"
 
-local CHUNK_BYTES = 65536
 -- Non-blocking: opening a named pipe would wait for its writer, and one of the few threads with it.
 local OPEN_FLAGS = uv.constants.O_RDONLY + uv.constants.O_NONBLOCK
 
@@ -55,42 +55,13 @@ local function open(root, relative)
   return nil, status, why
 end
 
--- Sends size bytes of an open file as the body and ends the answer. Raises when the file cannot be read to that length;
--- returns early when the client has gone.
-local function send_body(res, fd, size)
-  local sent = 0
-  while sent < size do
-    local chunk, message = async.call(uv.fs_read, fd, math.min(CHUNK_BYTES, size - sent), sent)
-    if not chunk then error("cannot read: " .. message, 0) end
-    if chunk == "" then error(("the file has shrunk to %d of %d bytes while it was sent"):format(sent, size), 0) end
-    sent = sent + #chunk
-    if sent == size then return res:finish(chunk) end
-    if res:write(chunk) == nil then return end
-  end
-  res:finish()
-end
-
 -- ---- answers ---------------------------------------------------------------------------------------------------
 
 local function send_file(req, res, fd, stat, name, settings)
-  local etag, modified = condition.etag(stat), stat.mtime.sec
-  local status = condition.status(req.headers, etag, modified)
+  local status = condition.status(req.headers, condition.etag(stat), stat.mtime.sec)
   if status == 412 then return status end
-  res.statusCode = status
-  res:setHeader("ETag", etag)
-  res:setHeader("Last-Modified", date.format(modified))
   if settings.cache_control then res:setHeader("Cache-Control", settings.cache_control) end
-  if status == 304 then
-    res:finish()
-    return status
-  end
-  res:setHeader("Content-Type", mime.type(name))
-  res:setHeader("Content-Length", stat.size)
-  if req.method == "HEAD" then
-    res:finish()
-  else
-    send_body(res, fd, stat.size)
-  end
+  file.answer(res, fd, stat, mime.type(name), req.method, req.headers)
   return status
 end
 
@@ -177,7 +148,7 @@ end
 
 --- Makes a middleware that serves files.
 --
--- GET and HEAD of an existing file answer 200, 304 or 412 with Content-Type (clua.mime), Content-Length, ETag and
+-- GET and HEAD of an existing file answer 200, 206, 304, 412 or 416 with Content-Type (clua.mime), Content-Length, ETag and
 -- Last-Modified; a directory without its slash 301. Everything else is not for static: with `fallthrough` it calls
 -- next(); without, next{ status = ... } with 400 (malformed path), 403 (refused), 404, or 405. A failing disk or a lack
 -- of descriptors is next{ status = 500 } in both cases. Without a next (as sole handler of a server) it answers itself.

@@ -3,6 +3,7 @@
 -- @module clua.http.file
 
 local uv = require "luv"
+local async = require "clua.async"
 local core = require "clua.core.http"
 local condition = require "clua.connect.condition"
 local date = require "clua.connect.date"
@@ -76,6 +77,24 @@ local function range_is_current(header, etag, modified)
   return date.parse(header) == modified
 end
 
+local PIECE_BYTES = 65536
+
+-- A part of the file as body bytes. Where a middleware has put a write of its own in place, the bytes go through that.
+-- Returns true; nil, message, code when the client has gone.
+local function send_bytes(res, fd, first, length)
+  if res.write == core.response.write then return res:sendDescriptor(fd, first, length) end
+  local sent = 0
+  while sent < length do
+    local piece, message = async.call(uv.fs_read, fd, math.min(PIECE_BYTES, length - sent), first + sent)
+    if not piece then error("cannot read: " .. message, 0) end
+    if piece == "" then error(("the file has shrunk to %d of %d bytes while it was sent"):format(sent, length), 0) end
+    sent = sent + #piece
+    local ok, why, code = res:write(piece)
+    if ok == nil then return nil, why, code end
+  end
+  return true
+end
+
 local function send_ranges(res, fd, size, list, content_type)
   local boundary = ("%08x%08x"):format(math.random(0, 0x7fffffff), uv.hrtime() % 0x100000000)
   local heads, length = {}, 0
@@ -89,16 +108,18 @@ local function send_ranges(res, fd, size, list, content_type)
   res:setHeader("Content-Length", length + #tail)
   for i, part in ipairs(list) do
     local ok, message, code = res:write(heads[i])
-    if ok ~= nil then ok, message, code = res:sendDescriptor(fd, part[1], part[2] - part[1] + 1) end
+    if ok ~= nil then ok, message, code = send_bytes(res, fd, part[1], part[2] - part[1] + 1) end
     if not ok then return nil, message, code end
   end
   return res:finish(tail)
 end
 
-local function send_part(res, fd, first, length)
+local function send_part(res, fd, first, length, method)
   res:setHeader("Content-Length", length)
-  local ok, message, code = res:sendDescriptor(fd, first, length)
-  if not ok then return nil, message, code end
+  if method ~= "HEAD" then
+    local ok, message, code = send_bytes(res, fd, first, length)
+    if not ok then return nil, message, code end
+  end
   return res:finish()
 end
 
@@ -110,10 +131,17 @@ local function conditions_of(res)
   return headers
 end
 
--- The answer from an open file.
-local function answer(res, fd, stat, content_type)
+--- The answer from an open file; it stays the caller's to close. Waits until all has been handed to the kernel.
+-- @param res
+-- @tparam number fd
+-- @tparam table stat of it
+-- @tparam string content_type
+-- @tparam string method of the request
+-- @tparam table headers of the request, names in lower case; of use are Range and the conditions
+-- @treturn boolean|nil true; nil, message, code
+-- @raise only where a middleware has its own res:write: the file cannot be read to the end
+function file.answer(res, fd, stat, content_type, method, headers)
   local size, etag, modified = stat.size, condition.etag(stat), stat.mtime.sec
-  local headers, method = conditions_of(res), core.method(res)
   default_header(res, "ETag", etag)
   default_header(res, "Last-Modified", date.format(modified))
   default_header(res, "Accept-Ranges", "bytes")
@@ -137,11 +165,11 @@ local function answer(res, fd, stat, content_type)
       local part = list[1]
       default_header(res, "Content-Type", content_type)
       res:setHeader("Content-Range", range.content_range(part, size))
-      return send_part(res, fd, part[1], part[2] - part[1] + 1)
+      return send_part(res, fd, part[1], part[2] - part[1] + 1, method)
     end
   end
   default_header(res, "Content-Type", content_type)
-  return send_part(res, fd, 0, size)
+  return send_part(res, fd, 0, size, method)
 end
 
 --- Answers with a file. Waits until it has been handed to the kernel, so it must be called in a coroutine.
@@ -173,7 +201,8 @@ function file.send(res, path, given)
   end
   if given.maxAge then default_header(res, "Cache-Control", ("max-age=%d"):format(given.maxAge)) end
   local ok, sent
-  ok, sent, message, code = pcall(answer, res, fd, stat, given.type or mime.type(path))
+  ok, sent, message, code = pcall(file.answer, res, fd, stat, given.type or mime.type(path), core.method(res),
+    conditions_of(res))
   uv.fs_close(fd)
   if not ok then error(sent, 0) end
   return sent, message, code

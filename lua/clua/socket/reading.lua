@@ -12,6 +12,11 @@ local ALL_LIMIT = 8 * 1024 * 1024
 
 local reading = {}
 
+-- Bytes that a waiting call has put aside are its own.
+local function check_alone(self)
+  if self._reader then error("another coroutine waits in read() of this socket already", 3) end
+end
+
 local function check_limit(limit, default, what)
   if limit == nil then return default end
   if type(limit) ~= "number" or not (limit >= 1) then error(what .. ": the limit must be a number of bytes", 3) end
@@ -45,6 +50,7 @@ end
 -- @tparam[opt] number count
 -- @treturn string|nil
 function reading:read(count)
+  check_alone(self)
   if count == nil then
     local bytes = buffering.take_all(self)
     if bytes then return bytes end
@@ -53,7 +59,8 @@ function reading:read(count)
   if type(count) ~= "number" or count < 0 or count ~= math.floor(count) then
     error("read: a whole number of bytes, 0 or more, is expected", 2)
   end
-  return count == 0 and "" or read_count(self, count)
+  if count == 0 then return "" end
+  return read_count(self, count)
 end
 
 -- Waits until find(bytes, from) finds the end of what is wanted in the run: first and last byte of the delimiter.
@@ -85,6 +92,7 @@ end
 -- @tparam[opt=65536] number limit bytes
 -- @treturn string|nil
 function reading:readLine(limit)
+  check_alone(self)
   limit = check_limit(limit, LINE_LIMIT, "readLine")
   local line, message, code = read_to(self, limit, "the end of the line", 0, function(bytes, from)
     return bytes:find("\n", from, true)
@@ -101,6 +109,7 @@ end
 -- @treturn string|nil
 -- @treturn string the delimiter
 function reading:readUntil(delimiter, limit, is_pattern)
+  check_alone(self)
   if type(delimiter) ~= "string" or delimiter == "" then error("readUntil: the delimiter must be a string", 2) end
   limit = check_limit(limit, LINE_LIMIT, "readUntil")
   local what = is_pattern and "the pattern" or "the delimiter"
@@ -113,6 +122,7 @@ end
 -- @tparam[opt=8388608] number limit bytes
 -- @treturn string|nil
 function reading:readAll(limit)
+  check_alone(self)
   limit = check_limit(limit, ALL_LIMIT, "readAll")
   local parts, have = { buffering.take_all(self) }, 0
   if parts[1] then have = #parts[1] end

@@ -12,7 +12,7 @@ app:use(function(req, res)
   res:finish(("url: %s\npid: %d\n"):format(req.url, uv.os_getpid()))
 end)
 
-local server = http.createServer(app.handler)
+local server = http.createServer(app)
 local worker = cluster.Worker()
 worker:ready(function(socket)
   server:emit("connection", socket)

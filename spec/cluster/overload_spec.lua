@@ -1,0 +1,236 @@
+-- More clients than the workers can take: a bounded lobby, a complete answer for everybody, and no cost for those who wait.
+
+local client = require "spec.support.client"
+local cluster = require "spec.support.cluster"
+local load = require "spec.support.load"
+local loop = require "spec.support.loop"
+local proc = require "spec.support.proc"
+local uv = require "luv"
+
+local UNTAKEN_MAX = 64 -- loans on their way to one worker: so many does the master give to one that does not read
+local PARKED, PARKED_BYTES_MAX = 2000, 600
+local CROWD = 5000
+
+-- A cluster whose only worker does not run: what it is lent it does not take.
+local function stopped(options)
+  options.cnum, options.hang_timeout = 1, 600
+  local c = cluster.up { app = "hello", options = options }
+  assert(uv.kill(c:workers()[1].pid, "sigstop"))
+  return c
+end
+
+local function continue(c)
+  assert(uv.kill(c:workers()[1].pid, "sigcont"))
+end
+
+local function ask(c, count, bytes)
+  local conns = {}
+  for i = 1, count do conns[i] = assert(client.connect(c:address())):send(bytes or client.format("GET", "/")) end
+  return conns
+end
+
+local function assert_turned_away(conn)
+  local status, headers, body = conn:response("GET")
+  assert.equal(503, status)
+  assert.truthy(headers["retry-after"]:find("^%d+$"))
+  assert.equal(#body, tonumber(headers["content-length"]))
+  assert.same({ "", "eof" }, { conn:read_all() })
+  conn:close()
+end
+
+local function assert_served(conns)
+  for _, conn in ipairs(conns) do
+    assert.equal(200, (conn:response("GET")))
+    conn:close()
+  end
+end
+
+local function memory(pid, field)
+  return tonumber(proc.status(pid)[field]:match("%d+")) * 1024
+end
+
+describe("the lobby", function()
+  after_each(cluster.cleanup)
+
+  it("is bounded by queue_max: the others are told at once, whole and without a reset", function()
+    local c = stopped { queue_max = 10 }
+    local served = ask(c, UNTAKEN_MAX + 10)
+    c:wait(function() return c:fds() >= UNTAKEN_MAX + 10 end, "the lobby to be full")
+    for _, conn in ipairs(ask(c, 50)) do assert_turned_away(conn) end
+    -- Nor is one whose request has not even been sent completely.
+    local body = ("x"):rep(500 * 1024)
+    for _, conn in ipairs(ask(c, 5, client.format("POST", "/", nil, body))) do assert_turned_away(conn) end
+    continue(c)
+    assert_served(served)
+    c:stop()
+  end)
+
+  it("is bounded by queue_timeout", function()
+    local c = stopped { queue_timeout = 0.5 }
+    local served = ask(c, UNTAKEN_MAX)
+    c:wait(function() return c:fds() >= UNTAKEN_MAX end, "the worker's loans to be many")
+    local from = loop.now()
+    local waiting = ask(c, 20)
+    for _, conn in ipairs(waiting) do assert_turned_away(conn) end
+    assert.is_true(loop.now() - from >= 0.4, "they were not left to wait")
+    continue(c)
+    assert_served(served)
+  end)
+
+  it("is not full because many come at once, while workers are free", function()
+    local c = cluster.up { app = "hello", options = { cnum = 2, queue_max = 0 } }
+    c:signal("sigstop")
+    local conns = {}
+    for i = 1, 100 do conns[i] = client.open(c:address()):send(client.format("GET", "/")) end
+    loop.wait(function()
+      for _, conn in ipairs(conns) do
+        if not conn.connected then return false end
+      end
+      return true
+    end, 20, "the clients to be in the backlog")
+    c:signal("sigcont")
+    assert_served(conns)
+  end)
+
+  it("says what the registration wants to be said", function()
+    local gone = "HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlater"
+    local c = stopped { queue_max = 0, gone = gone }
+    local served = ask(c, UNTAKEN_MAX)
+    c:wait(function() return c:fds() >= UNTAKEN_MAX end, "the worker's loans to be many")
+    local conn = ask(c, 1)[1]
+    assert.equal(gone, (conn:read_all()))
+    conn:close()
+    continue(c)
+    assert_served(served)
+  end)
+
+  it("is left by clients that hang up, and nobody serves them", function()
+    local c = cluster.up { app = "app.lua", options = { cnum = 1, hang_timeout = 600 }, files = { ["app.lua"] = [[
+      local http = require "clua.http"
+      local server = http.createServer(function(req, res)
+        io.stderr:write("served " .. req.url .. "\n")
+        res:finish("well")
+      end)
+      require("clua").ready(function(socket) server:emit("connection", socket) end)
+    ]] } }
+    assert(uv.kill(c:workers()[1].pid, "sigstop"))
+    local before = c:fds()
+    local served = ask(c, UNTAKEN_MAX)
+    c:wait(function() return c:fds() == before + UNTAKEN_MAX end, "the worker's loans to be many")
+    local gone = ask(c, 20, client.format("GET", "/gone"))
+    c:wait(function() return c:fds() == before + UNTAKEN_MAX + 20 end, "the lobby to be filled")
+    for _, conn in ipairs(gone) do conn:reset() end
+    c:wait(function() return c:fds() == before + UNTAKEN_MAX end, "the lobby to be empty")
+    continue(c)
+    assert_served(served)
+    assert.equal(200, (client.get(c:address(), "/last")))
+    c:wait_log("served /last")
+    assert.equal(0, c:count("served /gone"))
+  end)
+end)
+
+describe("a crowd", function()
+  after_each(cluster.cleanup)
+
+  it("of " .. CROWD .. " clients at once gets an answer each, in bounded memory, and is forgotten soon", function()
+    local c = cluster.up { app = "blocks_loop", options = { cnum = 4, queue_max = 2000, queue_timeout = 30 } }
+    local address = c:address()
+    local rss = memory(c.pid, "VmHWM")
+    local served, turned_away = 0, 0
+    loop.all(CROWD, function()
+      local status, headers = client.get(address, "/block/1", nil, 60)
+      if status == 200 then
+        served = served + 1
+      elseif status == 503 and headers["retry-after"] then
+        turned_away = turned_away + 1
+      else
+        error(("a client got %s %s"):format(tostring(status), tostring(headers)))
+      end
+    end, 120)
+    local from = loop.now()
+    assert.equal(200, (client.get(address, "/")))
+    local grown = memory(c.pid, "VmHWM") - rss
+    print(("  %d served, %d turned away, the master grew by %d KiB, next answer after %.1f ms"):format(served,
+      turned_away, grown / 1024, (loop.now() - from) * 1000))
+    assert.equal(CROWD, served + turned_away)
+    assert.is_true(served >= 2000)
+    assert.is_true(grown < 8 * 1024 * 1024, "the master grew by " .. grown .. " bytes")
+    assert.is_true(loop.now() - from < 5)
+    assert.equal(0, c:count("exited"))
+    c:stop()
+  end)
+end)
+
+describe("a worker that does not read its channel", function()
+  after_each(cluster.cleanup)
+
+  it("stalls nobody", function()
+    local c = cluster.up { app = "hello", options = { cnum = 2, hang_timeout = 600, linger = 0.02 } }
+    local victim = c:workers()[1].pid
+    local clients = load.start(c:address(), { clients = 20, think = 0.02 })
+    local once = load.start(c:address(), { clients = 10, think = 0.02, once = true })
+    clients:wait(100)
+    assert(uv.kill(victim, "sigstop"))
+    clients:wait(400)
+    once:wait(200)
+    -- Neither does the master: it obeys.
+    c:signal("sigttin")
+    c:wait_log("worker 3 of .* ready")
+    assert(uv.kill(victim, "sigcont"))
+    clients:wait(100)
+    clients:stop()
+    once:stop()
+    assert.equal(0, #clients.incidents, tostring(clients))
+    assert.equal(0, #once.incidents, tostring(once))
+    c:stop()
+  end)
+end)
+
+describe("a parked connection", function()
+  after_each(cluster.cleanup)
+
+  local function sum_pss(c)
+    local sum = 0
+    for _, pid in ipairs { c.pid, unpack(c:left()) } do
+      sum = sum + tonumber(io.open(("/proc/%d/smaps_rollup"):format(pid)):read("*a"):match("Pss:%s+(%d+)")) * 1024
+    end
+    return sum
+  end
+
+  it("costs at most " .. PARKED_BYTES_MAX .. " bytes in all processes together", function()
+    local c = cluster.up { app = "hello", options = { cnum = 2, linger = 0.01 } }
+    local address, conns = c:address(), {}
+    local function sockets()
+      local count = 0
+      for _, member in ipairs(c:workers()) do
+        for _, target in pairs(proc.fds(member.pid)) do count = count + (target:find("^socket:") and 1 or 0) end
+      end
+      return count
+    end
+    local own = sockets()
+    local function park(count)
+      local first = #conns
+      loop.all(count, function(i)
+        local conn = assert(client.connect(address))
+        conns[first + i] = conn
+        assert(conn:request("GET", "/") == 200)
+      end, 60, 20)
+      c:wait(function() return sockets() == own end, "all connections to be parked")
+    end
+    -- What grows with the number of requests, such as the Lua heaps, is to have grown.
+    loop.all(20, function()
+      local conn = assert(client.connect(address))
+      for _ = 1, 500 do assert(conn:request("GET", "/") == 200) end
+      conn:close()
+    end)
+    park(300)
+    local before = sum_pss(c)
+    park(PARKED)
+    local bytes = (sum_pss(c) - before) / PARKED
+    print(("  %d parked connections: %.0f bytes each"):format(PARKED, bytes))
+    assert.is_true(bytes < PARKED_BYTES_MAX, bytes .. " bytes each")
+    for i = 1, #conns, 10 do assert.equal(200, (conns[i]:request("GET", "/"))) end
+    for _, conn in ipairs(conns) do conn:close() end
+    c:stop()
+  end)
+end)
