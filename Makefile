@@ -9,7 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # ---- the front: needs nothing but make; what must be compiled is left to a second make, when the libraries are there ----
 
-FRONT := help deps demo test asan bench bench-deps lint format clean uninstall
+FRONT := help deps demo test torture asan bench bench-deps lint format clean uninstall
 .PHONY: all install $(FRONT)
 
 DEPS := scripts/dev/deps.sh
@@ -38,7 +38,12 @@ test: ## build, then run the specs; SPEC=path runs one file or folder
 	@$(MAKE) -s $(JOBS) all build/spec.so
 	@CLUA='$(CURDIR)/build/clua' exec build/clua $(SUITE) $(SPEC)
 
-asan: ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
+torture: ## random events under mixed load: make torture SECONDS=180 SEED=n
+	@$(DEPS) build test
+	@$(MAKE) -s $(JOBS) all
+	@CLUA='$(CURDIR)/build/clua' exec build/clua scripts/dev/torture.lua $(or $(SECONDS),180) $(SEED)
+
+asan: ## the specs under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(DEPS) build test
 	@$(MAKE) -s $(JOBS) VARIANT=asan all build/asan/spec.so
 	@CLUA='$(CURDIR)/build/asan/clua' ASAN_OPTIONS='$(ASAN_OPTIONS)' UBSAN_OPTIONS='$(UBSAN_OPTIONS)' \
@@ -66,6 +71,8 @@ install: ## copy clua to PREFIX (/usr/local), below DESTDIR if given
 uninstall: ## remove what install copied
 	rm -f '$(DESTDIR)$(PREFIX)/bin/clua'
 	rm -rf '$(DESTDIR)$(PREFIX)/share/doc/clua'
+	rm -f '$(DESTDIR)$(PREFIX)/lib/systemd/system/clua@.service' '$(DESTDIR)$(PREFIX)/lib/systemd/system/clua@.socket'
+	rm -f '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/clua.conf'
 
 clean: ## remove what was built
 	rm -rf build
@@ -186,6 +193,11 @@ install: all
 	install -D -m 755 build/clua '$(DESTDIR)$(PREFIX)/bin/clua'
 	install -d '$(DESTDIR)$(PREFIX)/share/doc/clua'
 	install -m 644 README.md LICENSE '$(DESTDIR)$(PREFIX)/share/doc/clua'
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	for unit in clua@.service clua@.socket; do \
+		sed 's|/usr/local/|$(PREFIX)/|' scripts/systemd/$$unit >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit && \
+		chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit || exit 1; done
+	install -D -m 644 scripts/systemd/clua.tmpfiles.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/clua.conf'
 
 $(OUT)/clua: $(OBJECTS) $(OUT)/made-with/link
 	$(call step,LINK,$@) $(LINK) -o $@ $(OBJECTS) $(LIBS)

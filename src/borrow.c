@@ -67,6 +67,15 @@ static void keep_for_later(struct completion entry) {
     backlog[backlog_len++] = entry;
 }
 
+void borrow_begun(uint32_t loan, uint32_t written) {
+    atomic_store_explicit(&segment->begun[loan], written, memory_order_relaxed);
+}
+
+void borrow_answered(uint32_t loan, uint32_t written) {
+    atomic_store_explicit(&segment->written[loan], written, memory_order_relaxed);
+    atomic_store_explicit(borrow_word(loan), LOAN_ANSWERED, memory_order_release);
+}
+
 static enum loan_state state_after(enum completion_kind kind) {
     switch (kind) {
     case COMPLETION_PARK:
@@ -80,8 +89,8 @@ static enum loan_state state_after(enum completion_kind kind) {
     return LOAN_RETURNED;
 }
 
-void borrow_complete(uint32_t loan, enum completion_kind kind, uint32_t aux, bool urgent) {
-    struct completion entry = {.loan = loan, .kind = (uint16_t)kind, .aux = aux};
+void borrow_complete(uint32_t loan, enum completion_kind kind, uint32_t aux, uint32_t written, bool urgent) {
+    struct completion entry = {.loan = loan, .kind = (uint16_t)kind, .aux = aux, .written = written};
     atomic_store_explicit(borrow_word(loan), (uint32_t)state_after(kind), memory_order_release);
     if (backlog_len > 0 || !segment_push(segment, entry)) {
         keep_for_later(entry);

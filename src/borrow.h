@@ -19,9 +19,15 @@ struct segment *borrow_segment(void); /* NULL without borrow_open */
 /* The word of a loan; index below SEGMENT_LOANS. */
 _Atomic uint32_t *borrow_word(uint32_t loan);
 
+/* Says how many bytes the connection had been given when an answer began. */
+void borrow_begun(uint32_t loan, uint32_t written);
+
+/* Says how many bytes the connection will have been given when the write that follows is done (LOAN_ANSWERED). */
+void borrow_answered(uint32_t loan, uint32_t written);
+
 /* Ends a loan. Kept and tried again by borrow_flush() when the ring is full. A DONE is no news that the master needs at
  * once, so it rings only when many wait; `urgent` and every other kind ring if the master sleeps. */
-void borrow_complete(uint32_t loan, enum completion_kind kind, uint32_t aux, bool urgent);
+void borrow_complete(uint32_t loan, enum completion_kind kind, uint32_t aux, uint32_t written, bool urgent);
 
 /* Pushes what did not fit; true when nothing is left. */
 bool borrow_flush(void);

@@ -36,6 +36,7 @@ enum { CHANNEL_LOAN_UNOWNED = 1 };
 
 struct channel_loan {
     uint32_t loan, lent;
+    uint32_t written; /* bytes that the connection was given in earlier loans, modulo 2^32 */
     uint16_t port, flags;
 };
 

@@ -207,8 +207,14 @@ static unsigned check_transfer_encoding(const struct http_head *head, bool *chun
     return unknown ? 501 : 0;
 }
 
+/* Equal but for case, and for an underscore at `dash`: many gateways map both bytes to the same name. */
+static bool is_alike(const char *name, const char *lower, size_t len, size_t dash) {
+    return (name[dash] == '-' || name[dash] == '_') && http_same(name, lower, dash) &&
+           http_same(name + dash + 1, lower + dash + 1, len - dash - 1);
+}
+
 struct seen {
-    unsigned hosts, lengths, encodings;
+    unsigned hosts, lengths, encodings, types;
     const struct http_field *expect;
 };
 
@@ -227,16 +233,20 @@ static bool look_at_field(struct http_head *head, const struct http_field *field
     case 6:
         if (http_same(name, "expect", 6)) seen->expect = field;
         break;
+    case 12: /* one value, no list (RFC 9110 §8.3) */
+        if (http_same(name, "content-type", 12) && seen->types++) return false;
+        break;
     case 14:
-        if (http_same(name, "content-length", 14)) {
-            seen->lengths++;
-            if (field->value_len == 0) return false;
-            for (uint32_t i = 0; i < field->value_len; i++)
-                if (base[field->value + i] < '0' || base[field->value + i] > '9') return false;
-        }
+        if (!is_alike(name, "content-length", 14, 7)) break;
+        seen->lengths++;
+        if (name[7] == '_' || field->value_len == 0) return false;
+        for (uint32_t i = 0; i < field->value_len; i++)
+            if (base[field->value + i] < '0' || base[field->value + i] > '9') return false;
         break;
     case 17:
-        if (http_same(name, "transfer-encoding", 17)) seen->encodings++;
+        if (!is_alike(name, "transfer-encoding", 17, 8)) break;
+        if (name[8] == '_') return false;
+        seen->encodings++;
         break;
     default:
         break;

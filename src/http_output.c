@@ -16,16 +16,22 @@ void http_connection_sent(struct http_connection *connection, size_t len) {
     connection->out->len += len;
 }
 
+/* After these bytes nothing is owed to the client, and nothing of another request has come. */
+static bool is_last_answer(const struct http_connection *connection) {
+    return connection->state == HTTP_STATE_IDLE && !connection->exchange && connection->in_len == 0;
+}
+
 static void write_now(struct http_connection *connection, const char *bytes, size_t len) {
     if (connection->error) return;
-    if (!stream_publish(connection->stream, LOAN_RESPONDING)) {
+    bool last = is_last_answer(connection); /* then stream_answer() publishes */
+    if (!last && !stream_publish(connection->stream, LOAN_RESPONDING)) {
         connection->error = UV_ECANCELED;
         return;
     }
     struct http_exchange *exchange = connection->exchange;
     if (exchange && exchange->response != HTTP_RESPONSE_OPEN) exchange->bytes_sent = true;
     size_t queued = connection->stream->queued_bytes;
-    int err = stream_write(connection->stream, bytes, len);
+    int err = last ? stream_answer(connection->stream, bytes, len) : stream_write(connection->stream, bytes, len);
     if (err < 0) {
         connection->error = err;
     } else if (connection->stream->queued_bytes < queued + len) {

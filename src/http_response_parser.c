@@ -51,7 +51,7 @@ static int on_name(llhttp_t *llhttp, const char *at, size_t len) {
     struct http_answer_field *field = parser->count > 0 ? &parser->fields[parser->count - 1] : NULL;
     if (!field || field->value > 0) {
         if (parser->count == parser->max_fields) return fail(parser, UV_EMSGSIZE, "the response has too many headers");
-        if (parser->count == parser->cap) fields_grow(parser);
+        if (!parser->fields || parser->count == parser->cap) fields_grow(parser);
         field = &parser->fields[parser->count++];
         *field = (struct http_answer_field){.name = (uint32_t)parser->text.len};
     }

@@ -159,41 +159,6 @@ static void set_name(struct listener *listener, const struct listen_spec *spec) 
     snprintf(listener->name, sizeof listener->name, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, listener->port);
 }
 
-static void find_port(struct listener *listener) {
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof address;
-    if (getsockname(listener->fd, (struct sockaddr *)&address, &len) < 0) return;
-    listener->port = address.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&address)->sin6_port)
-                                                   : ntohs(((struct sockaddr_in *)&address)->sin_port);
-}
-
-int listener_open(uv_loop_t *loop, struct pool *pool, const struct listen_spec *spec, struct listener **out, char *why,
-                  size_t why_len) {
-    struct listener *listener = calloc(1, sizeof *listener);
-    if (!listener) return fail(UV_ENOMEM, why, why_len, "");
-    listener->fd = -1;
-    listener->pool = pool;
-    listener->port = spec->port;
-    set_name(listener, spec);
-    int err = spec->path ? bind_unix(listener, spec) : bind_tcp(listener, spec);
-    if (err == 0 && listen(listener->fd, BACKLOG) < 0) err = -errno;
-    if (err == 0) err = uv_poll_init(loop, &listener->poll, listener->fd);
-    if (err < 0) {
-        fail(err, why, why_len, listener->name);
-        if (listener->fd >= 0) close(listener->fd);
-        free(listener->path);
-        free(listener);
-        return err;
-    }
-    uv_timer_init(loop, &listener->pause);
-    if (!spec->path) find_port(listener);
-    set_name(listener, spec);
-    listener->next = pool->listeners;
-    pool->listeners = listener;
-    *out = listener;
-    return 0;
-}
-
 static void name_unix(const struct sockaddr_un *address, socklen_t len, char *name, size_t name_len) {
     int path_len = (int)len - (int)offsetof(struct sockaddr_un, sun_path);
     if (path_len > 0 && address->sun_path[0] == '\0') {
@@ -232,6 +197,34 @@ int listener_name_of(int fd, char *name, size_t name_len, uint16_t *port) {
         return UV_EAFNOSUPPORT;
     }
     if (port) *port = found;
+    return 0;
+}
+
+int listener_open(uv_loop_t *loop, struct pool *pool, const struct listen_spec *spec, struct listener **out, char *why,
+                  size_t why_len) {
+    struct listener *listener = calloc(1, sizeof *listener);
+    if (!listener) return fail(UV_ENOMEM, why, why_len, "");
+    listener->fd = -1;
+    listener->pool = pool;
+    listener->port = spec->port;
+    set_name(listener, spec);
+    int err = spec->path ? bind_unix(listener, spec) : bind_tcp(listener, spec);
+    if (err == 0 && listen(listener->fd, BACKLOG) < 0) err = -errno;
+    if (err == 0) err = uv_poll_init(loop, &listener->poll, listener->fd);
+    if (err < 0) {
+        fail(err, why, why_len, listener->name);
+        if (listener->fd >= 0) close(listener->fd);
+        free(listener->path);
+        free(listener);
+        return err;
+    }
+    uv_timer_init(loop, &listener->pause);
+    char bound[LISTENER_NAME_LEN]; /* as the kernel calls it; ours keeps the host as it was written */
+    listener_name_of(listener->fd, bound, sizeof bound, &listener->port);
+    set_name(listener, spec);
+    listener->next = pool->listeners;
+    pool->listeners = listener;
+    *out = listener;
     return 0;
 }
 

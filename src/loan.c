@@ -9,6 +9,7 @@
 #include "lobby.h"
 #include "log.h"
 #include "pool.h"
+#include "tcp_bytes.h"
 
 /* In slot->loans: the master took the loan back, its index waits for the worker's COMPLETION_DROP. */
 #define LOAN_TAKEN_MARK ((struct connection *)(uintptr_t)1)
@@ -135,6 +136,7 @@ bool loan_add(struct slot *slot, struct connection *connection) {
     uint32_t loan = slot->free_loans[--slot->free_count];
     struct channel_loan *entry = &slot->batch[slot->batch_count];
     *entry = (struct channel_loan){.loan = loan, .lent = ++connection->lent, .port = connection->port};
+    entry->written = connection->written;
     if (short_of_descriptors(connection->fd)) {
         entry->flags |= CHANNEL_LOAN_UNOWNED;
         connection->unowned = true;
@@ -223,6 +225,7 @@ static void complete(struct slot *slot, const struct completion *entry) {
         break;
     case COMPLETION_PARK:
         if (connection->fd >= 0) {
+            connection->written = entry->written;
             lobby_park(connection, entry->aux);
             return;
         }
@@ -262,12 +265,27 @@ bool loan_collect(struct slot *slot) {
     return true;
 }
 
+/* What a dead worker's word means, with the kernel's own count where the word alone leaves it open. */
+static uint32_t true_state(const struct slot *slot, uint32_t loan, const struct connection *connection) {
+    uint32_t state = atomic_load_explicit(word_of(slot, loan), memory_order_acquire);
+    if (state != LOAN_ANSWERED && state != LOAN_RESPONDING) return state;
+    uint32_t written;
+    if (!tcp_bytes_written(connection->fd, &written)) return LOAN_RESPONDING;
+    if (state == LOAN_ANSWERED && written == atomic_load_explicit(&slot->segment->written[loan], memory_order_relaxed))
+        return LOAN_IDLE;
+    bool none = written == atomic_load_explicit(&slot->segment->begun[loan], memory_order_relaxed);
+    return none ? LOAN_READING : LOAN_RESPONDING;
+}
+
 static void settle_one(struct slot *slot, uint32_t loan) {
     struct connection *connection = slot->loans[loan];
-    uint32_t state = atomic_load_explicit(word_of(slot, loan), memory_order_acquire);
     struct pool *pool = slot->pool;
+    if (connection == LOAN_TAKEN_MARK) {
+        free_index(slot, loan);
+        return;
+    }
+    uint32_t state = true_state(slot, loan, connection);
     free_index(slot, loan);
-    if (connection == LOAN_TAKEN_MARK) return;
     detach(connection);
     if (connection->fd < 0) {
         connection_free(connection);
@@ -280,6 +298,7 @@ static void settle_one(struct slot *slot, uint32_t loan) {
         break;
     case LOAN_IDLE:
     case LOAN_PARKED:
+        tcp_bytes_written(connection->fd, &connection->written);
         lobby_park(connection, ORPHAN_KEEP_MS);
         break;
     case LOAN_READING:
@@ -322,6 +341,7 @@ static bool take_back(struct slot *slot, struct connection *connection, enum loa
     slot->recalled[slot->recalled_count++] = loan;
     slot->pool->stolen++;
     detach(connection);
+    if (from == LOAN_IDLE) tcp_bytes_written(connection->fd, &connection->written);
     lobby_wait(connection, CONNECTION_FIRST);
     return true;
 }

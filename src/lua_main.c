@@ -2,6 +2,7 @@
  * channel and segment inherited), or whoever runs a script; it becomes a master when the script calls dispatch().
  *
  * Exit status: 0, 1 uncaught Lua error, 100 usage, 101 bug, 111 system. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -56,6 +57,14 @@ static void raise_descriptor_limit(void) {
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max) return;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* What is opened next must not become standard error, which the log is written to. */
+static void fill_standard_descriptors(void) {
+    int fd;
+    do fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) close(fd);
 }
 
 static int open_lua(void) {
@@ -170,7 +179,9 @@ static int script_main(const char *code, char **argv, int argc, int script) {
 int main(int argc, char **argv) {
     const char *code = NULL;
     int option;
+    fill_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log that has reached its limit is no reason to die */
     upgrade_remember(argc, argv);
     int err = uv_loop_init(&loop);
     if (err < 0) {

@@ -98,8 +98,19 @@ static void push_slots(lua_State *L, const struct pool *pool) {
     }
 }
 
-/* Eight numbers a connection, one after the other: there may be many thousand. */
-enum { FIELD_FD, FIELD_PLACE, FIELD_PORT, FIELD_LENT, FIELD_SERIAL, FIELD_LOAN, FIELD_LEFT_MS, FIELD_UNOWNED, FIELDS };
+/* Nine numbers a connection, one after the other: there may be many thousand. */
+enum {
+    FIELD_FD,
+    FIELD_PLACE,
+    FIELD_PORT,
+    FIELD_LENT,
+    FIELD_SERIAL,
+    FIELD_LOAN,
+    FIELD_LEFT_MS,
+    FIELD_UNOWNED,
+    FIELD_WRITTEN,
+    FIELDS
+};
 
 static void push_connections(lua_State *L, const struct pool *pool) {
     int i = 0;
@@ -117,6 +128,7 @@ static void push_connections(lua_State *L, const struct pool *pool) {
             [FIELD_LOAN] = lent ? connection->loan : 0,
             [FIELD_LEFT_MS] = deadline > now_ms() ? (double)(deadline - now_ms()) : deadline != 0,
             [FIELD_UNOWNED] = connection->unowned,
+            [FIELD_WRITTEN] = connection->written,
         };
         for (int field = 0; field < FIELDS; field++) {
             lua_pushnumber(L, fields[field]);
@@ -260,6 +272,7 @@ static int adopt_connections(lua_State *L, struct pool *pool, struct slot **slot
         if (!connection) return UV_ENOMEM;
         if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
         connection->lent = (uint32_t)fields[FIELD_LENT];
+        connection->written = (uint32_t)fields[FIELD_WRITTEN];
         place_connection(connection, fields, slot_known_as(slots, serials, slot_count, fields[FIELD_SERIAL]));
     }
     return 0;

@@ -43,7 +43,7 @@ struct pool *pool_new(const struct pool_options *options); /* takes the strings;
 void pool_options_free(struct pool_options *options);
 struct pool *pool_first(void);
 
-/* Lends what waits, as far as workers can take it. */
+/* Lends what waits, as far as workers can take it. Of the rest the newest beyond queue_max are turned away. */
 void pool_dispatch(struct pool *pool);
 
 /* A worker says that its clients speak first: listeners wait for bytes before they accept. */

@@ -15,7 +15,7 @@
 #include <uv.h>
 
 _Static_assert((SEGMENT_RING_ENTRIES & (SEGMENT_RING_ENTRIES - 1)) == 0, "ring positions wrap by masking");
-_Static_assert(sizeof(struct completion) == 12, "entries are compact");
+_Static_assert(sizeof(struct completion) == 16, "entries are compact");
 
 const char *loan_state_name(uint32_t state) {
     static const char *const names[] = {

@@ -31,6 +31,10 @@ enum {
  *             |                                    |
  *             +-> HELD  (any other protocol)       +-> PARKED, or TAKEN by the master
  *
+ * RESPONDING -> ANSWERED -> IDLE: the worker says how many bytes the connection had been given before an answer (`begun`),
+ * and before its last write how many it will have been given then (`written`). When it dies the master asks the kernel how
+ * many it took: all of `written` means answered, no more than `begun` means that the client may still be told of the loss.
+ *
  * PARKED, BACK and RETURNED are written just before the entry of the ring that says the same; they stand alone only when
  * the worker died between the two steps. */
 #define LOAN_STATES(X)                                                                                                 \
@@ -43,7 +47,8 @@ enum {
     X(TAKEN, "taken")           /* the master took it back; the worker drops its duplicate and completes with DROP */  \
     X(PARKED, "parked")         /* given back between two requests */                                                  \
     X(BACK, "back")             /* given back untouched */                                                             \
-    X(RETURNED, "returned")     /* shut down and closed, or dropped after TAKEN */
+    X(RETURNED, "returned")     /* shut down and closed, or dropped after TAKEN */                                     \
+    X(ANSWERED, "answered")     /* the last answer owed is being written: idle if the kernel has all of `written` */
 
 enum loan_state {
 #define X(name, text) LOAN_##name,
@@ -68,6 +73,7 @@ struct completion {
     uint16_t kind; /* enum completion_kind */
     uint16_t reserved;
     uint32_t aux;
+    uint32_t written; /* PARK: bytes that the connection has been given so far, modulo 2^32 */
 };
 
 /* What crosses the fork. Written by the master before the worker runs, read once by the worker. */
@@ -122,6 +128,9 @@ struct segment {
     struct completion ring[SEGMENT_RING_ENTRIES];
 
     alignas(64) _Atomic uint32_t loans[SEGMENT_LOANS]; /* enum loan_state; FREE <-> UNTOUCHED by the master */
+    /* See ANSWERED; modulo 2^32, counted over all loans of a connection. */
+    alignas(64) _Atomic uint32_t begun[SEGMENT_LOANS];
+    alignas(64) _Atomic uint32_t written[SEGMENT_LOANS];
 };
 
 /* Creates a sealed-size memfd and maps it. 0 or UV_E*. *fd_out is CLOEXEC and belongs to the caller. */

@@ -153,6 +153,7 @@ int stream_connect_unix(uv_loop_t *loop, const char *path, const struct stream_h
 void stream_borrow(struct stream *stream, const struct channel_loan *loan) {
     stream->loan = loan->loan;
     stream->lent = loan->lent;
+    stream->written = loan->written;
     stream->port = loan->port;
     stream->unowned = (loan->flags & CHANNEL_LOAN_UNOWNED) != 0;
     by_loan[loan->loan] = stream;
@@ -180,6 +181,7 @@ bool stream_publish(struct stream *stream, enum loan_state state) {
     if (now == (uint32_t)state) return true;
     if (now == LOAN_TAKEN) return false;
     if (can_be_taken(now)) return loan_swap(word, (enum loan_state)now, state);
+    if (state == LOAN_RESPONDING && now == LOAN_READING) borrow_begun(stream->loan, stream->written);
     atomic_store_explicit(word, (uint32_t)state, memory_order_release);
     return true;
 }
@@ -192,7 +194,7 @@ static void finish(struct stream *stream, enum completion_kind kind, uint32_t au
     uv_close(&stream->uv.handle, handle_closed);
     if (stream->loan == STREAM_NO_LOAN) return;
     by_loan[stream->loan] = NULL; /* from the entry on the master may lend under this index again */
-    borrow_complete(stream->loan, kind, aux, urgent);
+    borrow_complete(stream->loan, kind, aux, stream->written, urgent);
 }
 
 static bool taken(const struct stream *stream) {
@@ -264,6 +266,7 @@ static void written(uv_write_t *request, int status) {
     struct queued_write *queued = (struct queued_write *)request;
     struct stream *stream = queued->stream;
     stream->queued_bytes -= queued->len;
+    stream->written += (uint32_t)queued->len;
     free(queued);
     if (stream->closing) return;
     if (status < 0) {
@@ -291,24 +294,47 @@ static int queue_write(struct stream *stream, const char *bytes, size_t len) {
     return 0;
 }
 
-int stream_write(struct stream *stream, const char *bytes, size_t len) {
+/* Wins the loan for writing. 0, UV_EPIPE or UV_ECANCELED. */
+static int begin_write(struct stream *stream) {
     if (stream->closing || stream->shut || stream->shut_after_write) return UV_EPIPE;
-    if (stream->loan != STREAM_NO_LOAN && can_be_taken(stream_state(stream))) {
-        enum loan_state state = stream->claim == LOAN_HELD ? LOAN_HELD : LOAN_RESPONDING;
-        if (!stream_publish(stream, state)) return UV_ECANCELED;
-    } else if (taken(stream)) {
-        return UV_ECANCELED;
+    if (stream->loan == STREAM_NO_LOAN) return 0;
+    uint32_t state = stream_state(stream);
+    if (state == LOAN_TAKEN) return UV_ECANCELED;
+    if (!can_be_taken(state)) return 0;
+    return stream_publish(stream, stream->claim == LOAN_HELD ? LOAN_HELD : LOAN_RESPONDING) ? 0 : UV_ECANCELED;
+}
+
+/* What the kernel takes now; 0 when something is queued already. Number of bytes or UV_E*. */
+static int try_write(struct stream *stream, const char *bytes, size_t len) {
+    if (stream->queued_bytes > 0) return 0;
+    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)len);
+    int n = uv_try_write(&stream->uv.stream, &buf, 1);
+    if (n == UV_EAGAIN) return 0;
+    if (n > 0) stream->written += (uint32_t)n;
+    return n;
+}
+
+int stream_write(struct stream *stream, const char *bytes, size_t len) {
+    int err = begin_write(stream);
+    if (err < 0) return err;
+    int n = try_write(stream, bytes, len);
+    if (n < 0) return n;
+    return (size_t)n < len ? queue_write(stream, bytes + n, len - (size_t)n) : 0;
+}
+
+int stream_answer(struct stream *stream, const char *bytes, size_t len) {
+    if (stream->loan == STREAM_NO_LOAN || stream->queued_bytes > 0) return stream_write(stream, bytes, len);
+    int err = begin_write(stream);
+    if (err < 0) return err;
+    if (stream_state(stream) == LOAN_READING) borrow_begun(stream->loan, stream->written);
+    borrow_answered(stream->loan, stream->written + (uint32_t)len);
+    int n = try_write(stream, bytes, len);
+    if (n >= 0 && (size_t)n == len) {
+        stream_publish(stream, LOAN_IDLE);
+        return 0;
     }
-    if (stream->queued_bytes == 0) {
-        uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)len);
-        int n = uv_try_write(&stream->uv.stream, &buf, 1);
-        if (n < 0 && n != UV_EAGAIN) return n;
-        if (n > 0) {
-            bytes += n;
-            len -= (size_t)n;
-        }
-    }
-    return len > 0 ? queue_write(stream, bytes, len) : 0;
+    stream_publish(stream, LOAN_RESPONDING);
+    return n < 0 ? n : queue_write(stream, bytes + n, len - (size_t)n);
 }
 
 int stream_shutdown(struct stream *stream) {

@@ -44,6 +44,7 @@ struct stream {
     struct stream *next, **back; /* all streams of this process */
     size_t queued_bytes;         /* accepted by stream_write, not yet given to the kernel */
     uint32_t loan;               /* index of the loan, or STREAM_NO_LOAN */
+    uint32_t written;            /* bytes given to the kernel over all loans of this connection, modulo 2^32 */
     uint32_t lent;               /* how often this connection has been lent, from 1 (0 without a loan) */
     uint16_t port;               /* local port that the client came to; 0 for a unix socket */
     uint8_t claim;               /* enum loan_state that reading or writing moves the loan to: READING or HELD */
@@ -80,6 +81,10 @@ void stream_read_stop(struct stream *stream);
 /* Writes at once as much as the kernel takes and copies the rest to a queue (see queued_bytes, on_drain).
  * 0, UV_EPIPE after a shut-down or close, UV_ECANCELED when the master has taken the loan back (close it), UV_E*. */
 int stream_write(struct stream *stream, const char *bytes, size_t len);
+
+/* The same for bytes that complete every answer that is owed, while nothing of another request has been read: if all of them
+ * go out at once the loan is IDLE on return, and a worker that is killed right behind the write has answered. */
+int stream_answer(struct stream *stream, const char *bytes, size_t len);
 
 /* Sends FIN once the queue is empty; reading goes on. */
 int stream_shutdown(struct stream *stream);

@@ -128,14 +128,14 @@ static void exit_when_finished(void) {
 
 /* Descriptors missing from the packet (see channel_receive): the master keeps its own and lends elsewhere. */
 static void return_loan(const struct channel_loan *loan) {
-    borrow_complete(loan->loan, COMPLETION_BACK, 1, true);
+    borrow_complete(loan->loan, COMPLETION_BACK, 1, loan->written, true);
 }
 
 static void take_loan(const struct channel_loan *loan, int fd) {
     struct stream *stream;
     if (atomic_load(borrow_word(loan->loan)) == LOAN_TAKEN) { /* taken back while the packet was on its way */
         close(fd);
-        borrow_complete(loan->loan, COMPLETION_DROP, 0, true);
+        borrow_complete(loan->loan, COMPLETION_DROP, 0, loan->written, true);
         return;
     }
     int err = worker.draining ? UV_ECANCELED : stream_open(worker.loop, fd, NULL, NULL, &stream);

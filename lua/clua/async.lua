@@ -178,8 +178,8 @@ end
 --- Runs a program and waits for its end and that of its output.
 -- @tparam string cmd a path, or a name that is looked for in PATH; no shell
 -- @tparam[opt] {string,...} args
--- @tparam[opt] table options `cwd`, `env` (name = value, all of it), `input` (string for its standard input; default: none),
---   `timeout` (seconds; then it is killed), `limit` (bytes of output and of errors each, 8 MiB)
+-- @tparam[opt] table options `cwd`, `env` (name = value, all of it), `input` (string for its standard input; default:
+--   none), `timeout` (seconds; then it is killed), `limit` (bytes of output and of errors each, 8 MiB)
 -- @treturn number|nil exit status, 128 + signal when a signal has ended it; nil, message, code: "ENOENT", "ETIMEDOUT",
 --   "EMSGSIZE", ...
 -- @treturn string what it wrote to its standard output

@@ -13,6 +13,7 @@ local core = require "clua.core.http"
 require "clua.socket" -- an upgraded connection becomes one
 local uv = require "luv"
 local Emitter = require "clua.emitter"
+local client = require "clua.http.client"
 local is_callable = require "clua.callable"
 local file = require "clua.http.file"
 local host = require "clua.core.host"
@@ -223,5 +224,9 @@ function http.createServer(given, handler)
   if handler then self:on("request", handler) end
   return self
 end
+
+-- ---- client: see clua.http.client ---------------------------------------------------------------------------------
+
+http.request, http.get, http.Agent, http.globalAgent = client.request, client.get, client.Agent, client.globalAgent
 
 return http

@@ -170,9 +170,9 @@ end
 --- Opens a connection.
 -- In a coroutine and without fn it waits until it is open. With fn, or outside of a coroutine, it returns at once: then
 -- come the events `connect` or `error`, and what is written meanwhile is kept.
--- @tparam number|string|table where a port of this machine, the path of a unix socket, or: `host` (name or address; default
---   127.0.0.1), `port`, `path`, `timeout` (seconds for name and connection together; default: the system's), `family`
---   ("ipv4" or "ipv6" only), `allowHalfOpen`, `noDelay`, `keepAlive` (true, or seconds)
+-- @tparam number|string|table where a port of this machine, the path of a unix socket, or: `host` (name or address;
+--   default 127.0.0.1), `port`, `path`, `timeout` (seconds for name and connection together; default: the system's),
+--   `family` ("ipv4" or "ipv6" only), `allowHalfOpen`, `noDelay`, `keepAlive` (true, or seconds)
 -- @tparam[opt] function fn fn(socket): handler of `connect`
 -- @treturn Socket|nil nil, message, code: of the last address that was tried; "EAI_NONAME" for an unknown name
 function net.connect(where, fn)
@@ -275,10 +275,10 @@ local function bind(given)
   return nil, message, code
 end
 
---- Listens in this very process, for scripts and for workers that are registered by a plain word. (A port that a cluster
--- serves is registered in the dispatch script: there the master owns the connections.)
--- @tparam number|string|table where a port of 127.0.0.1, the path of a unix socket, or: `host` (an address), `port` (0: any
---   free one), `path`, `backlog` (511)
+--- Listens in this very process, for scripts and for workers that are registered by a plain word. (A port that a
+-- cluster serves is registered in the dispatch script: there the master owns the connections.)
+-- @tparam number|string|table where a port of 127.0.0.1, the path of a unix socket, or: `host` (an address), `port`
+--   (0: any free one), `path`, `backlog` (511)
 -- @treturn Server|nil self; nil, message, code
 function Server:listen(where)
   local given = check_where(where, "listen", 2)

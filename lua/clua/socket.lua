@@ -1,9 +1,10 @@
 --- Sockets: a connection that this worker has on loan, one that this process has opened (clua.net), or any connected
 -- descriptor: as an event emitter and, inside a coroutine, as plain calls.
 --
--- Events: `connect`, `data` (bytes), `end`, `drain`, `timeout`, `error` (message, code), `recall` (the worker drains: finish
--- soon), `close`. Nothing is read before somebody wants to: a `data` handler, or a reading call (clua.socket.reading). A
--- call that waits is served first. While a handler of `data` waits, the connection is not read.
+-- Events: `connect`, `data` (bytes), `end`, `drain`, `timeout`, `error` (message, code), `recall` (the worker drains:
+-- finish soon), `close`. Nothing is read before somebody wants to: a `data` handler, or a reading call
+-- (clua.socket.reading). A call that waits is served first. While a handler of `data` waits, the connection is not
+-- read.
 -- @module clua.socket
 
 local core = require "clua.core.socket"
@@ -25,7 +26,8 @@ local lazy = {
 
 --- Fields: `lent` (how often the connection has been lent, from 1; 0 when it is no loan), `port` (local port the
 -- client came to, 0 for a unix socket), `connecting`, `closed`, `ended` (the peer has shut down its side). To be set:
--- `allowHalfOpen` (the peer's end does not finish() this side, and finish() does not limit how long the peer may go on).
+-- `allowHalfOpen` (the peer's end does not finish() this side, and finish() does not limit how long the peer may go
+-- on).
 function Socket.__index(self, key)
   local method = Socket[key] or Emitter[key]
   if method ~= nil then return method end
@@ -133,7 +135,7 @@ end
 
 --- Waits for bytes that have not been read yet; for clua.socket.reading.
 function Socket:_more()
-  if self.ended then return nil, self._why, self._code end
+  if self.ended or self._ending then return nil, self._why, self._code end
   local ok, message, code = self[1]:read_start()
   if not ok and not self.connecting then return nil, message, code end
   return wait(self, "_reader", "read()")
@@ -240,8 +242,8 @@ end
 -- @tparam[opt] string code
 function Socket:destroy(message, code)
   if self.closed or self._ending then return end
-  self._ending = true
-  if message then self._why, self._code, self._failed = message, code or "ECANCELED", true end
+  self._ending, self._failed = true, message ~= nil
+  self._why, self._code = message or "the socket is closed", message and (code or "ECANCELED") or "ECLOSED"
   buffering.take_all(self)
   if self.connecting then
     self[1]:forget()
@@ -268,8 +270,8 @@ end
 
 -- ---- settings ------------------------------------------------------------------------------------------------------
 
---- What to do when nothing has been read or written for so long: a call that waits returns nil, "timed out", "ETIMEDOUT",
--- then there is the event `timeout`. The socket stays open. A call that begins to wait counts as activity.
+--- What to do when nothing has been read or written for so long: a call that waits returns nil, "timed out",
+-- "ETIMEDOUT", then there is the event `timeout`. The socket stays open. A call that begins to wait counts as activity.
 -- @tparam number seconds 0: no limit
 -- @tparam[opt] function fn handler of `timeout`
 -- @return self
@@ -393,10 +395,8 @@ function events.close(self)
     self._linger:close()
     self._linger = nil
   end
-  if cut then
-    buffering.take_all(self)
-    if not self._failed then self._why, self._code = "the socket is closed", "ECLOSED" end
-  end
+  if cut then buffering.take_all(self) end
+  if cut and not self._ending then self._why, self._code = "the socket is closed", "ECLOSED" end
   wake_all(self, nil, self._why or "the socket is closed", self._code or "ECLOSED")
   if self._failed then self:emit("error", self._why, self._code) end
   self:emit("close")
@@ -413,10 +413,11 @@ function Socket.from_fd(fd)
   return core.from_fd(fd)
 end
 
--- ---- for clua.net ----------------------------------------------------------------------------------------------------
+-- ---- for clua.net
+-- ----------------------------------------------------------------------------------------------------
 
---- A socket that is not connected yet: what is written is kept. decide(message, code) is called when an attempt to connect
--- has ended.
+--- A socket that is not connected yet: what is written is kept. decide(message, code) is called when an attempt to
+-- connect has ended.
 function Socket._new(decide)
   local self = core.new()
   self.connecting, self._outgoing, self._early, self._on_connect = true, true, { len = 0 }, decide

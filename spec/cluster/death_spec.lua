@@ -16,6 +16,11 @@ local function zombies(c)
   return count
 end
 
+-- A client may have its answer before the worker has come to say that the connection is idle now; one that sleeps has.
+local function wait_asleep(pid)
+  loop.wait(function() return proc.stat(pid).state == "S" end, 10, "the worker to sleep")
+end
+
 -- Kills a worker and waits until its successor is ready. Returns the time of the kill.
 local function kill_and_wait(c, member)
   local mark = c:mark()
@@ -56,6 +61,7 @@ describe("kill -9 of a worker", function()
     local victims = c:workers()
     for _, victim in ipairs(victims) do
       assert.is_true(holders[victim.pid], "a victim holds no connection")
+      wait_asleep(victim.pid)
       kill_and_wait(c, victim)
     end
     for _, conn in ipairs(conns) do

@@ -1,5 +1,5 @@
--- Under systemd: what the master tells, which sockets it takes, and process 1 of a container. systemd itself does not run
--- here: a socket stands for its end of the notifications, the real systemd-socket-activate hands over sockets.
+-- Under systemd: what the master tells, which sockets it takes, and process 1 of a container. systemd itself does not
+-- run here: a socket stands for its end of the notifications, the real systemd-socket-activate hands over sockets.
 
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
@@ -178,8 +178,8 @@ describe("a master with NOTIFY_SOCKET", function()
     local c = up(manager, { app = "hello", options = { cnum = 1 }, env = { WATCHDOG_USEC = "400000" } })
     c:wait(function() return #manager:with "WATCHDOG" >= 6 end, "six signs of life")
     local fed = manager:with "WATCHDOG"
-    -- Nearer together than 0.1 s would be more than twice as often as it should be.
-    assert.is_true(fed[6].at - fed[1].at >= 0.5, fed[6].at - fed[1].at)
+    -- Five times 0.2 s; less when this process has read some of them late.
+    assert.is_true(fed[6].at - fed[1].at >= 0.3, fed[6].at - fed[1].at)
     uv.kill(c.pid, "sigstop")
     c:wait(function() return proc.stat(c.pid).state == "T" end, "the master to be stopped")
     manager:receive()
@@ -195,7 +195,8 @@ describe("a master with NOTIFY_SOCKET", function()
 
   it("does not feed a watchdog that watches another process", function()
     local manager = Manager.open(socket_path()):listen()
-    local c = up(manager, { app = "hello", options = { cnum = 1 }, env = { WATCHDOG_USEC = "20000", WATCHDOG_PID = "1" } })
+    local env = { WATCHDOG_USEC = "20000", WATCHDOG_PID = "1" }
+    local c = up(manager, { app = "hello", options = { cnum = 1 }, env = env })
     wait_phases(c, manager, { "READY" })
     assert.same({}, manager:with "WATCHDOG")
   end)
@@ -362,7 +363,9 @@ describe("a master that is given sockets", function()
     wake(c, c.dir .. "/a.sock", 2):close()
     assert.equal(1, c:count("warn: nothing is registered for unix:%S+/b.sock %(other%), which was handed over"))
     c:stop()
-    local datagram = cluster.start { dispatch = registrations { "web" }, shell = activate("-d -l $PWD/d.sock --fdname=web") }
+    local datagram = cluster.start {
+      dispatch = registrations { "web" }, shell = activate("-d -l $PWD/d.sock --fdname=web"),
+    }
     datagram:wait_log("Listening on ")
     local sender = open_datagram(C.connect, datagram.dir .. "/d.sock")
     C.send(sender, "wake up", 7, DONTWAIT)
@@ -389,15 +392,17 @@ describe("a master that is given sockets", function()
     }
     local conn = wake(c, c.dir .. "/web.sock", 3)
     get(address)
-    local fds
+    local inherited = {}
+    for fd = 3, 5 do inherited[proc.fds(c.pid)[fd]] = true end
     for generation = 1, 2 do
       c:signal("sigusr2")
       c:wait_log("upgraded, generation " .. generation)
       assert.equal(200, (conn:request("GET", "/")))
       get(c.dir .. "/web.sock")
       get(address)
-      for k,v in pairs(proc.fds(c.pid)) do io.stderr:write(k," ",v,"\n") end io.stderr:write("--\n")
-      fds = fds or c:fds()
+      local count = 0
+      for _, target in pairs(proc.fds(c.pid)) do count = count + (inherited[target] and 1 or 0) end
+      assert.equal(3 + 2, count) -- as they came, and as listeners
     end
     for fd = 3, 5 do assert.is_true(is_cloexec(c.pid, fd)) end
     -- The new script takes what the old one left alone, and the other way round.
@@ -420,7 +425,7 @@ describe("a master that is given sockets", function()
 import os, socket, sys
 held = socket.socket(socket.AF_UNIX)
 held.bind("held.sock")
-held.listen(64)
+held.listen(512)
 for _ in range(2):
     pid = os.fork()
     if pid == 0:
@@ -433,18 +438,26 @@ for _ in range(2):
 
   it("leaves them open: clients wait from one master to the next", function()
     local c = cluster.start {
-      dispatch = registrations { "web" }, files = { ["holder.py"] = HOLDER }, shell = 'exec python3 holder.py "$0" "$@"',
+      dispatch = registrations { "web" }, files = { ["holder.py"] = HOLDER },
+      shell = 'exec python3 holder.py "$0" "$@"',
     }
     c:wait_log("all workers ready")
     get(c.dir .. "/held.sock")
     local first = c:events("all workers ready")[1].pid
     local mark = c:mark()
-    uv.kill(first, "sigstop") -- so that this client is still in the backlog when the end comes
-    local conn = assert(client.connect(c.dir .. "/held.sock"))
+    -- More clients than the master accepts in one turn, the last before it stops: the others are still in the backlog.
+    uv.kill(first, "sigstop")
+    c:wait(function() return proc.stat(first).state == "T" end, "the master to be stopped")
+    local conns, served = {}, 0
+    for i = 1, 200 do conns[i] = assert(client.connect(c.dir .. "/held.sock")) end
     uv.kill(first, "sigterm")
     uv.kill(first, "sigcont")
-    assert.equal(200, (conn:request("GET", "/")))
-    conn:close()
+    for _, conn in ipairs(conns) do
+      local status = conn:request("GET", "/")
+      if status == 200 then served = served + 1 end
+      conn:close()
+    end
+    assert.is_true(served >= 72, served)
     c:wait_log("all workers ready", mark)
     get(c.dir .. "/held.sock")
     uv.kill(c:events("all workers ready", mark)[1].pid, "sigterm")

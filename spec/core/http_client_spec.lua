@@ -106,7 +106,8 @@ describe("clua.http.client", function()
       local text = sent { method = "POST", body = body() }
       assert.truthy(text:find("Transfer-Encoding: chunked\r\n\r\n", 1, true))
       wait(function() return servers[1].connections[1].text:find("0\r\n\r\n$") end, "the last chunk")
-      assert.truthy(servers[1].connections[1].text:find("\r\n\r\n3\r\none\r\n15\r\ntwenty-one bytes long\r\n0\r\n\r\n", 1, true))
+      text = servers[1].connections[1].text
+      assert.truthy(text:find("\r\n\r\n3\r\none\r\n15\r\ntwenty-one bytes long\r\n0\r\n\r\n", 1, true))
       text = sent { method = "POST", body = body(), headers = { ["Content-Length"] = 24 } }
       assert.truthy(text:find("Content-Length: 24\r\n\r\n", 1, true))
       wait(function() return servers[2].connections[1].text:find("\r\n\r\nonetwenty%-one bytes long$") end, "the body")
@@ -161,11 +162,12 @@ describe("clua.http.client", function()
       local how = slowly and ", one byte at a time" or ""
 
       it("what the server says" .. how, function()
-        local server = serve({ { "HTTP/1.1 404 Not There\r\nX: 1\r\nx: 2\r\nSet-Cookie: c\r\nContent-Length: 4\r\n\r\nbody" } },
-          { slowly = slowly })
+        local server = serve({ { "HTTP/1.1 404 Not There\r\nX: 1\r\nx: 2\r\nSet-Cookie: c\r\nContent-Length: 4\r\n\r\n"
+          .. "body" } }, { slowly = slowly })
         run(function()
           local res = assert(request { url = server.url .. "/x" })
-          assert.same({ 404, "Not There", "1.1", server.url .. "/x" }, { res.status, res.reason, res.httpVersion, res.url })
+          assert.same({ 404, "Not There", "1.1", server.url .. "/x" },
+            { res.status, res.reason, res.httpVersion, res.url })
           assert.same({ x = "1, 2", ["set-cookie"] = { "c" }, ["content-length"] = "4" }, res.headers)
           assert.same({ "X", "1" }, res.rawHeaders[1])
           assert.equal("body", res:body())
@@ -176,7 +178,8 @@ describe("clua.http.client", function()
       end)
 
       it("chunks and trailers" .. how, function()
-        local server = serve({ { OK .. "Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: 1\r\n\r\n" } },
+        local server = serve({ { OK
+          .. "Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: 1\r\n\r\n" } },
           { slowly = slowly })
         run(function()
           local res = assert(request { url = server.url })
@@ -244,7 +247,9 @@ describe("clua.http.client", function()
           assert.is_string(message)
           assert.equal(case[2], code)
         end)
-        wait(function() return server.connections[1].ended end, "the end of the connection")
+        wait(function()
+          return server.connections[1].ended or server.connections[1].handle:is_closing()
+        end, "the end of the connection")
       end)
     end
 
@@ -256,9 +261,11 @@ describe("clua.http.client", function()
       it("no body of " .. what, function()
         local server = serve { { case[1], raw.CLOSE } }
         run(function()
-          local res = assert(request { url = server.url })
+          local res, message, code = request { url = server.url }
           for _ = 1, 2 do
-            local body, message, code = res:body()
+            local body
+            -- What came together with the head may have been the end of the request already.
+            if res then body, message, code = res:body() end
             assert.is_nil(body)
             assert.is_string(message)
             assert.equal(case[2], code)
@@ -269,7 +276,7 @@ describe("clua.http.client", function()
     end
 
     it("no more than the limit of a body", function()
-      local server = serve { { OK .. "Content-Length: 9\r\n\r\n123456789" } }
+      local server = serve { { OK .. "Content-Length: 99\r\n\r\n123456789" } }
       assert.equal("EMSGSIZE", run(function() return select(3, assert(request { url = server.url }):body(8)) end))
       wait(function() return server.connections[1].ended end, "the end of the connection")
     end)
@@ -328,7 +335,7 @@ describe("clua.http.client", function()
           if count % 7 == 0 then async.sleep(0) end
         end
         res:finish(tostring(count))
-      end, { maxBodySize = 0 })
+      end, { maxBodySize = 1e9 })
       local left, piece = 300, ("x"):rep(100000)
       assert.equal("30000000", run(function()
         return assert(request { url = url, method = "PUT", body = function()
@@ -445,7 +452,9 @@ describe("clua.http.client", function()
         connection.script[connection.at] = "\r\n"
         connection.script[connection.at + 1] = nil
         connection.handle:read_stop()
-        connection.handle:read_start(function() if not connection.handle:is_closing() then connection.handle:close() end end)
+        connection.handle:read_start(function()
+          if not connection.handle:is_closing() then connection.handle:close() end
+        end)
       end }, { EMPTY } } end
       for method, want in pairs { GET = 200, PUT = 200, DELETE = 200, POST = false, PATCH = false } do
         local server = serve(scripts())
@@ -530,7 +539,8 @@ describe("clua.http.client", function()
         end)
         run(function()
           local res = assert(request { url = url .. "/a/b", method = case[2], redirects = 1,
-            body = case[2] ~= "GET" and case[2] ~= "HEAD" and "body" or nil, headers = { ["Content-Type"] = "text/x" } })
+            body = case[2] ~= "GET" and case[2] ~= "HEAD" and "body" or nil,
+            headers = { ["Content-Type"] = "text/x" } })
           assert.same({ 200, url .. "/c?d" }, { res.status, res.url })
         end)
         assert.same({ case[3], "/c?d", case[4] or "" }, { seen[2][1], seen[2][2], seen[2][3] })

@@ -210,7 +210,9 @@ local all = {
   { "6.3", "vertical tab in front", post("Transfer-Encoding: \11chunked\r\n", "0\r\n\r\n"), 400 },
   { "6.3", "chunked, identity",
     post("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "0\r\n\r\n"), 400 },
-  { "6.3", "look-alike name", post("Transfer_Encoding: chunked\r\nContent-Length: 3\r\n", "abc"), 200 },
+  { "6.3", "look-alike of Transfer-Encoding", post("Transfer_Encoding: chunked\r\nContent-Length: 3\r\n", "abc"), 400 },
+  { "6.3", "look-alike of Content-Length", post("Content_Length: 3\r\n", ""), 400 },
+  { "9110 8.3", "two content types", post("Content-Type: a/b\r\nContent-Type: c/d\r\n", ""), 400 },
 
   -- chunks
   { "7.1", "several chunks", chunked "1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", 200 },

@@ -28,8 +28,8 @@ local CASES = {
   { "HEAD with a length", OK .. "Content-Length: 5\r\n\r\n", head = true, body = "", reusable = true },
   { "HEAD with chunks", CHUNKED, head = true, body = "", reusable = true },
   { "an interim response", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", body = "", status = 103 },
-  { "a switch of protocols", "HTTP/1.1 101 Ok\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nbytes", status = 101, body = "",
-    rest = "bytes" },
+  { "a switch of protocols", "HTTP/1.1 101 Ok\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nbytes", status = 101,
+    body = "", rest = "bytes" },
   { "no reason", "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", body = "", reusable = true },
   { "bytes above 127", OK .. "A: \xc3\xa9\r\nContent-Length: 0\r\n\r\n", body = "", headers = { a = "\xc3\xa9" } },
   { "equal names", OK .. "A: 1\r\nSet-Cookie: x\r\na: 2\r\nset-cookie: y\r\nContent-Length: 0\r\n\r\n", body = "",
@@ -46,7 +46,8 @@ local CASES = {
   { "chunks and length", OK .. "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", code = MALFORMED },
   { "an unknown coding", OK .. "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", code = MALFORMED },
   { "chunked not last", OK .. "Transfer-Encoding: chunked, gzip\r\n\r\nabc", code = MALFORMED },
-  { "chunked twice", OK .. "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", code = MALFORMED },
+  { "chunked twice", OK .. "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    code = MALFORMED },
   { "chunks in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", code = MALFORMED },
   { "an interim response with a body", "HTTP/1.1 100 Continue\r\nContent-Length: 3\r\n\r\nabc", code = MALFORMED },
   { "a bad chunk size", CHUNKED .. "xyz\r\nabc\r\n0\r\n\r\n", code = MALFORMED },
@@ -148,7 +149,8 @@ describe("the parser of HTTP responses:", function()
       assert.equal("complete", (parser:feed(OK .. "A: " .. i .. "\r\nContent-Length: 0\r\n\r\n")))
       assert.is_true(parser:begun())
       local status, reason, headers, version = parser:head()
-      assert.same({ 200, "OK", { a = tostring(i), ["content-length"] = "0" }, "1.1" }, { status, reason, headers, version })
+      assert.same({ 200, "OK", { a = tostring(i), ["content-length"] = "0" }, "1.1" },
+        { status, reason, headers, version })
       assert.same({ { "A", tostring(i) }, { "Content-Length", "0" } }, parser:raw())
     end
   end)

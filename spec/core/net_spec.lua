@@ -165,7 +165,8 @@ describe("clua.net", function()
     end)
 
     it("gives error and close when it fails, after the caller could add handlers", function()
-      for _, where in ipairs { 1, "/nonexistent/x", "/" .. ("x"):rep(200), { host = "nonexistent.invalid", port = 1 } } do
+      for _, where in ipairs { 1, "/nonexistent/x", "/" .. ("x"):rep(200),
+        { host = "nonexistent.invalid", port = 1 } } do
         local log = {}
         local socket = connect(where, function() log[#log + 1] = "connect" end)
         socket:on("error", function(message, code) log[#log + 1] = type(message) .. type(code) end)

@@ -30,9 +30,8 @@ describe("clua.timer", function()
 
   it("after() calls once, in a coroutine, and leaves no handle behind", function()
     loop.wait(function() return true end, 1) -- its own timer
-    local before, calls, t = handles(), 0, nil
-    local given
-    t = keep(timer.after(0.001, function(self)
+    local before, calls, given = handles(), 0, nil
+    local t = keep(timer.after(0.001, function(self)
       timer.sleep(0)
       calls, given = calls + 1, self
     end))

@@ -36,6 +36,8 @@ function client.open(address)
     loop.wake(self)
   end
 
+  self.on_read = on_read
+
   local function on_connect(err)
     if self.handle:is_closing() then return end
     if err then
@@ -108,6 +110,15 @@ function connection:read_all(seconds)
   local ok, reason = self:await(function() return self.closed end, seconds)
   if not ok then return nil, reason end
   return take(self, #self.buffer), self.closed
+end
+
+--- Reads nothing until resume(): the server's answers fill the socket's buffers.
+function connection:pause()
+  if not self.handle:is_closing() then self.handle:read_stop() end
+end
+
+function connection:resume()
+  if not self.handle:is_closing() and not self.closed then self.handle:read_start(self.on_read) end
 end
 
 --- Sends FIN.

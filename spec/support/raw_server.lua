@@ -2,8 +2,8 @@
 --
 --     local server = raw.serve { "HTTP/1.1 200 OK\r\n...", raw.CLOSE }        one list for each connection, in order
 --
--- An entry is a string (sent), a function (called with the connection), or one of the marks below. What is sent waits for
--- a request first: for each entry that is a string, the server waits until "\r\n\r\n" has come once more.
+-- An entry is a string (sent), a function (called with the connection), or one of the marks below. What is sent waits
+-- for a request first: for each entry that is a string, the server waits until "\r\n\r\n" has come once more.
 
 local uv = require "luv"
 

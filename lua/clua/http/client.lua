@@ -3,8 +3,8 @@
 --     local res, message, code = http.get("http://api.example/things")
 --     if res then print(res.status, res:body()) end
 --
--- Framing and parsing are C (src/http_response_parser.c); what stands here and in clua.http.exchange is what one may want
--- to change.
+-- Framing and parsing are C (src/http_response_parser.c); what stands here and in clua.http.exchange is what one may
+-- want to change.
 -- @module clua.http.client
 
 local core = require "clua.core.http_client"
@@ -30,7 +30,8 @@ client.timeouts = {
 
 local known = {
   url = "string", method = "string", headers = "table", body = "string|function", timeout = "number|table",
-  redirects = "integer", agent = "table|boolean", socketPath = "string", maxHeaderSize = "integer", maxHeaders = "integer",
+  redirects = "integer", agent = "table|boolean", socketPath = "string", maxHeaderSize = "integer",
+  maxHeaders = "integer",
 }
 
 local known_timeouts = { connect = "number", headers = "number", idle = "number" }
@@ -109,7 +110,8 @@ local function prepare(given, level)
   if not core.is_token(method) then error(("request: '%s' is no method"):format(method), level + 1) end
   if method == "CONNECT" then error("request: CONNECT is not for requests: use clua.net", level + 1) end
   local request = {
-    method = method, body = given.body, headers = check_headers(given.headers, level + 1), redirects = given.redirects or 0,
+    method = method, body = given.body, headers = check_headers(given.headers, level + 1),
+    redirects = given.redirects or 0,
     timeout = check_timeouts(given.timeout, level + 1), maxHeaderSize = given.maxHeaderSize or 65536,
     maxHeaders = given.maxHeaders or 200,
   }
@@ -255,12 +257,14 @@ local function perform(given, fn, level)
 end
 
 --- Sends a request. In a coroutine it waits for the head of the response.
--- @tparam string|table given a URL, or: `url`; `method` ("GET"); `headers` (name = value or list of values); `body` (string,
---   or function that returns the next piece, nil at the end, or nil and a message to give up); `timeout` (seconds, or
---   `{ connect=, headers=, idle= }`, see client.timeouts); `redirects` (how many to follow: 0); `agent` (false: a connection
---   of its own); `socketPath` (unix socket to connect to); `maxHeaderSize` (65536), `maxHeaders` (200)
+-- @tparam string|table given a URL, or: `url`; `method` ("GET"); `headers` (name = value or list of values); `body`
+--   (string, or function that returns the next piece, nil at the end, or nil and a message to give up); `timeout`
+--   (seconds, or `{ connect=, headers=, idle= }`, see client.timeouts); `redirects` (how many to follow: 0); `agent`
+--   (false: a connection of its own); `socketPath` (unix socket to connect to); `maxHeaderSize` (65536), `maxHeaders`
+--   (200)
 -- @tparam[opt] function fn fn(res): then it does not wait and returns an emitter (`response`, `error`) with destroy()
--- @treturn Response|nil nil, message, code: "ETIMEDOUT", "ECONNREFUSED", "EPROTO", "EOF", "ELOOP", "ENOTSUP" (https), ...
+-- @treturn Response|nil nil, message, code: "ETIMEDOUT", "ECONNREFUSED", "EPROTO", "EOF", "ELOOP", "ENOTSUP" (https),
+--   ...
 function client.request(given, fn)
   if type(given) == "string" then given = { url = given } end
   return perform(given, fn, 2)

@@ -72,7 +72,8 @@ function Exchange:send_pieces(body)
   while not self.over do
     local ok, chunk, why, code = pcall(body)
     if not ok or (chunk == nil and why) then
-      return self.socket:destroy("the body of the request failed: " .. tostring(ok and why or chunk), code or "ECANCELED")
+      why = "the body of the request failed: " .. tostring(ok and why or chunk)
+      return self.socket:destroy(why, code or "ECANCELED")
     end
     if chunk == nil then break end
     local bytes
@@ -143,7 +144,8 @@ local function end_with(self, message, code)
 end
 
 --- Waits for the next bytes of the body.
--- @treturn string|nil nil at the end; nil, message, code: "EOF" when the server has ended too early, "ETIMEDOUT", "EPROTO"
+-- @treturn string|nil nil at the end; nil, message, code: "EOF" when the server has ended too early, "ETIMEDOUT",
+--   "EPROTO"
 function Response:read()
   local body = self._body
   if body then
@@ -208,8 +210,8 @@ local function pump(self)
   end
 end
 
---- Events: `data` (bytes), `end`, `error` (message, code). A handler for `data` or `end` starts reading, when the present
--- coroutine has had its turn.
+--- Events: `data` (bytes), `end`, `error` (message, code). A handler for `data` or `end` starts reading, when the
+-- present coroutine has had its turn.
 function Response:on(event, fn)
   Emitter.on(self, event, fn)
   if (event == "data" or event == "end") and not self._pumping then

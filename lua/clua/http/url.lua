@@ -21,8 +21,8 @@ end
 
 --- Splits an absolute URL: "http://host:port/path?query" or "unix:/path/of/socket:/path?query".
 -- @tparam string text
--- @treturn table|nil `host`, `port`, `socketPath`, `target` (path and query), `origin` (for comparing), `authority` (the
---   value of Host); nil, message, code "EINVAL" or "ENOTSUP" (https)
+-- @treturn table|nil `host`, `port`, `socketPath`, `target` (path and query), `origin` (for comparing), `authority`
+--   (the value of Host); nil, message, code "EINVAL" or "ENOTSUP" (https)
 function url.parse(text)
   if type(text) ~= "string" then return nil, "no URL", "EINVAL" end
   if text:find("[%z\1-\32\127]") then return nil, "a URL must not have spaces or control bytes", "EINVAL" end
@@ -37,7 +37,9 @@ function url.parse(text)
   end
   local scheme, rest = text:match("^(%a[%w+.-]*)://(.*)$")
   scheme = scheme and scheme:lower()
-  if scheme == "https" then return nil, "https is not built into this clua: only http:// URLs can be requested", "ENOTSUP" end
+  if scheme == "https" then
+    return nil, "https is not built into this clua: only http:// URLs can be requested", "ENOTSUP"
+  end
   if scheme ~= "http" then return nil, "no http:// URL: " .. text, "EINVAL" end
   local host, port = authority(rest:match("^[^/?]*"))
   if not host then return nil, port, "EINVAL" end

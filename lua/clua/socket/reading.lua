@@ -1,8 +1,8 @@
 --- The reading calls of sockets: by chunk, count, line, delimiter, and to the end. All inside a coroutine.
 --
 -- One rule for all: nil alone is the peer's clean end with nothing left; nil, message, code says why it is not what was
--- asked for, and what has come stays to be read. Codes: "EOF" (the peer has ended before the rest came), "EMSGSIZE" (the
--- limit), "ETIMEDOUT" (see setTimeout), "ECLOSED", and those of the system.
+-- asked for, and what has come stays to be read. Codes: "EOF" (the peer has ended before the rest came), "EMSGSIZE"
+-- (the limit), "ETIMEDOUT" (see setTimeout), "ECLOSED", and those of the system.
 -- @module clua.socket.reading
 
 local buffering = require "clua.socket.buffering"
@@ -19,7 +19,9 @@ end
 
 local function check_limit(limit, default, what)
   if limit == nil then return default end
-  if type(limit) ~= "number" or not (limit >= 1) then error(what .. ": the limit must be a number of bytes", 3) end
+  if type(limit) ~= "number" or limit ~= limit or limit < 1 then
+    error(what .. ": the limit must be a number of bytes", 3)
+  end
   return limit
 end
 
@@ -104,8 +106,8 @@ end
 --- Waits for a delimiter; returns what stands before it, and it.
 -- @tparam string delimiter
 -- @tparam[opt=65536] number limit bytes before the delimiter
--- @tparam[opt] boolean is_pattern the delimiter is a Lua pattern; it is tried on what has come so far, so it must not match
---   less than it would with more bytes ("\r?\n", not "\n+")
+-- @tparam[opt] boolean is_pattern the delimiter is a Lua pattern; it is tried on what has come so far, so it must not
+--   match less than it would with more bytes ("\r?\n", not "\n+")
 -- @treturn string|nil
 -- @treturn string the delimiter
 function reading:readUntil(delimiter, limit, is_pattern)

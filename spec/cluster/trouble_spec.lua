@@ -1,0 +1,216 @@
+-- What a machine can do to a cluster: no process to be had, no place on a disk, nobody who reads the log.
+
+local client = require "spec.support.client"
+local cluster = require "spec.support.cluster"
+local load = require "spec.support.load"
+local loop = require "spec.support.loop"
+local proc = require "spec.support.proc"
+local uv = require "luv"
+
+local IS_ROOT = uv.getuid() == 0
+local AS_NOBODY_ELSE = "setpriv --reuid 54321 --regid 54321 --clear-groups" -- an id that only our processes have
+local WIDE = 10 -- processes, threads included
+
+-- Runs without a log: the address is one that was free a moment ago.
+local function free_address()
+  local c = cluster.up { app = "hello", options = { cnum = 1 } }
+  local address = c:address()
+  c:stop()
+  return address
+end
+
+local function get(address)
+  local status, _, body = client.get(address, "/")
+  return status == 200 and tonumber(body) or nil
+end
+
+local function wait_served(address)
+  return loop.wait(function() return get(address) end, 20, "an answer from " .. address)
+end
+
+-- How much time a process takes for nothing: a busy loop takes all.
+local function assert_quiet(pid)
+  local cpu, from = proc.stat(pid).cpu, loop.now()
+  loop.wait(function() return loop.now() > from + 1 end, 5)
+  assert.is_true(proc.stat(pid).cpu - cpu < 0.3, "it is busy with nothing")
+end
+
+-- A cluster whose log nobody sees does what it does otherwise.
+local function assert_lives_without_log(c, address)
+  local first = wait_served(address)
+  assert(uv.kill(first, "sigkill"))
+  loop.wait(function() return not proc.alive(first) end, 10, "the worker to be gone")
+  local second = wait_served(address)
+  assert.not_equal(first, second)
+  c:signal("sigusr1")
+  loop.wait(function()
+    local pid = get(address)
+    return pid and pid ~= second
+  end, 20, "the reload")
+  c:signal("sigusr2")
+  local third = wait_served(address)
+  assert.is_true(proc.alive(c.pid))
+  assert_quiet(c.pid)
+  assert.equal(third, get(address))
+  c:stop()
+  assert.same({}, c:left())
+end
+
+describe("a process table that is full", function()
+  after_each(cluster.cleanup)
+
+  local function limited(count, options)
+    return cluster.start { app = "hello", options = options,
+      master = { restart_delay = 0.05, restart_delay_max = 0.2 },
+      shell = ('exec prlimit --nproc=%d:%d %s "$0" "$@"'):format(count, WIDE, AS_NOBODY_ELSE) }
+  end
+
+  local function widen(c)
+    assert(os.execute(("%s prlimit --pid %d --nproc=%d:%d"):format(AS_NOBODY_ELSE, c.pid, WIDE, WIDE)) == 0)
+  end
+
+  it("keeps the master trying, without haste, while those who live serve", function()
+    if not IS_ROOT then return pending("needs root") end
+    local c = limited(3, { cnum = 3 })
+    c:wait_log("cannot start worker %d of .*: .*unavailable")
+    local address = c:address()
+    for _ = 1, 10 do assert.is_number(get(address)) end
+    c:wait_log("cannot start worker %d of ", nil, 2)
+    assert_quiet(c.pid)
+    assert.equal(0, c:count("all workers ready"))
+    widen(c)
+    c:wait_log("all workers ready")
+    assert.equal(3, #c:wait_workers(3))
+    c:stop()
+  end)
+
+  it("stops a reload, and nobody notices; the next one is done when there is room", function()
+    if not IS_ROOT then return pending("needs root") end
+    local c = limited(3, { cnum = 2 })
+    c:wait_log("all workers ready")
+    local clients = load.start(c:address(), { clients = 5, think = 0.02 })
+    local before = c:wait_workers(2)
+    c:signal("sigusr1")
+    c:wait_log("reload of .* failed: cannot start a worker: ")
+    clients:wait(20)
+    assert.same(before, c:wait_workers(2))
+    -- The place of one that dies is its successor's.
+    local mark = c:mark()
+    assert(uv.kill(before[1].pid, "sigkill"))
+    local at = loop.now()
+    c:wait_log("worker 1 of .* ready", mark)
+    widen(c)
+    c:signal("sigusr1")
+    c:wait_log("reload of .* done", mark)
+    clients:wait(20)
+    clients:stop()
+    clients:assert_only_killed { at }
+    c:stop()
+  end)
+
+  it("is told of an upgrade that cannot be checked", function()
+    if not IS_ROOT then return pending("needs root") end
+    local c = limited(3, { cnum = 2 })
+    c:wait_log("all workers ready")
+    c:signal("sigusr2")
+    c:wait_log("upgrade failed: cannot run the check: .*nothing has changed")
+    assert.is_number(get(c:address()))
+    widen(c)
+    c:signal("sigusr2")
+    c:wait_log("upgraded, generation 1")
+    assert.is_number(get(c:address()))
+    c:stop()
+  end)
+end)
+
+describe("a worker script that was deleted", function()
+  after_each(cluster.cleanup)
+
+  it("leaves the workers that run alone; one that crashes is back when the script is", function()
+    local source = io.open(cluster.fixture("hello")):read("*a")
+    local c = cluster.up { app = "app.lua", files = { ["app.lua"] = source }, options = { cnum = 2 },
+      master = { max_fatal_restart = 2, restart_delay = 0.05, restart_delay_max = 0.5 } }
+    local script = c.dir .. "/app.lua"
+    local workers = c:workers()
+    assert(uv.fs_unlink(script))
+    c:signal("sigusr1")
+    c:wait_log("reload of .* failed: ")
+    local mark = c:mark()
+    assert(uv.kill(workers[1].pid, "sigkill"))
+    c:wait_log("app.lua: No such file or directory", mark)
+    c:wait_log("restart of worker 1 of .* in 0%.5 s", mark, 2)
+    for _ = 1, 5 do assert.equal(workers[2].pid, get(c:address())) end
+
+    -- With nobody left a client waits.
+    assert(uv.kill(workers[2].pid, "sigkill"))
+    c:wait_log(("exited, pid %d"):format(workers[2].pid))
+    local conn = assert(client.connect(c:address())):send(client.format("GET", "/"))
+    c:wait_log("restart of worker 2 of ", mark, 2)
+    cluster.write(script, source)
+    assert.equal(200, (conn:response("GET")))
+    conn:close()
+    c:wait_workers(2)
+    c:stop()
+  end)
+end)
+
+describe("a log that cannot be written", function()
+  after_each(cluster.cleanup)
+
+  it("since the disk is full hurts nobody", function()
+    local address = free_address()
+    local fd = assert(uv.fs_open("/dev/full", "w", 0))
+    local c = cluster.start { app = "hello", name = address, options = { cnum = 1 }, stderr = fd }
+    assert_lives_without_log(c, address)
+    uv.fs_close(fd)
+  end)
+
+  it("since its reader has gone hurts nobody", function()
+    local address = free_address()
+    -- A pipe whose reading end is closed as soon as the writing one is open.
+    local c = cluster.start { app = "hello", name = address, options = { cnum = 1 },
+      shell = "mkfifo pipe; true <pipe & exec 2>pipe; wait" }
+    assert_lives_without_log(c, address)
+    assert.equal("", c:text())
+  end)
+
+  it("since standard error was closed, or all three were, hurts nobody, and goes to no other descriptor", function()
+    for _, closed in ipairs { "exec 2>&-", "exec <&- >&- 2>&-" } do
+      local address = free_address()
+      local c = cluster.start { app = "hello", name = address, options = { cnum = 1 }, shell = closed }
+      assert_lives_without_log(c, address)
+      cluster.cleanup()
+    end
+  end)
+
+  it("since it is longer than a file may be hurts nobody", function()
+    local address = free_address()
+    local c = cluster.start { app = "hello", name = address, options = { cnum = 1 },
+      shell = "ulimit -f 2048; head -c 2000000 /dev/zero >log 2>/dev/null; exec 2>>log" }
+    assert_lives_without_log(c, address)
+  end)
+end)
+
+describe("a pid file that cannot be written", function()
+  after_each(cluster.cleanup)
+
+  it("since the disk is full is told, and the cluster runs", function()
+    if not IS_ROOT then return pending("needs root") end
+    local dir = assert(uv.fs_mkdtemp("/tmp/clua-spec-XXXXXX"))
+    if os.execute(("mount -t tmpfs -o size=4k tmpfs %s 2>/dev/null"):format(dir)) ~= 0 then
+      uv.fs_rmdir(dir)
+      return pending("cannot mount")
+    end
+    local ok, message = pcall(function()
+      cluster.write(dir .. "/fill", ("x"):rep(4096))
+      local c = cluster.up { app = "hello", options = { cnum = 1 }, master = { pidfile = dir .. "/pid" } }
+      c:wait_log("error: cannot write the pid file: .*no space")
+      assert.is_number(get(c:address()))
+      c:stop()
+      assert.is_nil(uv.fs_stat(dir .. "/pid"))
+    end)
+    os.execute("umount " .. dir)
+    uv.fs_rmdir(dir)
+    if not ok then error(message, 0) end
+  end)
+end)
