@@ -50,7 +50,7 @@ struct connection {
     uint32_t index;
     uint32_t lent;    /* how often */
     uint32_t written; /* bytes that workers have given it in ended loans, modulo 2^32 */
-    int fd;        /* -1: the worker has the only descriptor */
+    int fd;           /* -1: the worker has the only descriptor */
     uint16_t port;
     uint8_t place;
     bool polled;  /* registered in the lobby's epoll */

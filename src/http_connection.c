@@ -1,4 +1,4 @@
-/* WORKER. The life of an HTTP connection; see http_connection.h for the states.
+/* WORKER. The life of an HTTP connection; see http_connection.h for the states, http_step.c for how they change.
  *
  * Whatever happens (bytes, end, error, deadline, an answer from Lua) is first noted as a fact in the connection, then
  * advance() takes steps until nothing moves any more, and afterwards brings the outside in line with the new state, in
@@ -6,14 +6,12 @@
  * gives rise to therefore leave in one write, and the loan is IDLE only when nothing at all is left here. */
 #include "http_connection.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "http_deadline.h"
-#include "http_file.h"
 #include "http_loop.h"
-#include "http_parser.h"
 #include "http_response.h"
+#include "http_step.h"
 #include "log.h"
 #include "worker.h"
 
@@ -21,13 +19,6 @@ static void advance(struct http_connection *connection);
 
 static uint64_t now_ms(const struct http_connection *connection) {
     return stream_now_ms(connection->stream);
-}
-
-/* The one writer of `state`. */
-static void enter(struct http_connection *connection, enum http_state state) {
-    connection->state = state;
-    connection->state_since_ms = now_ms(connection);
-    connection->progress_ms = connection->state_since_ms;
 }
 
 bool http_connection_can_be_parked(const struct http_connection *connection) {
@@ -44,11 +35,6 @@ void http_connection_touch(struct http_connection *connection) {
 }
 
 /* ---- input ---------------------------------------------------------------------------------------------------- */
-
-static void input_consume(struct http_connection *connection, size_t n) {
-    connection->in += n;
-    connection->in_len -= n;
-}
 
 /* The read is over, or bytes have been eaten: what is left must stand in `kept`. */
 static void input_keep(struct http_connection *connection) {
@@ -77,263 +63,6 @@ static void exchange_keep(struct http_connection *connection) {
     }
     buffer_append(&exchange->body, exchange->span, exchange->span_len);
     exchange->span_len = 0;
-}
-
-/* ---- the exchange --------------------------------------------------------------------------------------------- */
-
-static void exchange_end(struct http_connection *connection, bool complete) {
-    struct http_exchange *exchange = connection->exchange;
-    if (!exchange) return;
-    if (exchange->owner.counted) {
-        connection->hooks->on_ended(exchange, complete);
-        exchange->owner.counted = false;
-        worker_request_end();
-    }
-    connection->exchange = NULL;
-    connection->gone_told = false;
-    http_exchange_release(exchange);
-}
-
-/* Answers what cannot be served, and ends the connection behind the answer; closes it when an answer has begun. */
-static void refuse(struct http_connection *connection, unsigned status) {
-    struct http_exchange *exchange = connection->exchange;
-    if (exchange->bytes_sent) {
-        connection->error = UV_ECONNRESET;
-        return;
-    }
-    exchange->refusal = status;
-    http_response_replace(exchange, status, true);
-    /* Readers are told why before the exchange goes. */
-    if (exchange->owner.counted) {
-        connection->hooks->on_readable(exchange);
-        connection->hooks->on_writable(exchange);
-    }
-    connection->unread = true;
-    exchange_end(connection, false);
-    enter(connection, HTTP_STATE_FLUSHING);
-}
-
-static void fail_request(struct http_exchange *exchange, int failure) {
-    if (exchange->request == HTTP_REQUEST_COMPLETE) return;
-    exchange->request = HTTP_REQUEST_FAILED;
-    exchange->failure = failure;
-    exchange->keep_alive = false;
-}
-
-/* The stream is broken or the client too slow: nothing more can be said. */
-static void abandon(struct http_connection *connection) {
-    struct http_exchange *exchange = connection->exchange;
-    enter(connection, HTTP_STATE_CLOSED);
-    if (exchange) {
-        fail_request(exchange, connection->error == UV_ETIMEDOUT ? UV_ETIMEDOUT : UV_ECONNRESET);
-        if (exchange->owner.counted) {
-            connection->hooks->on_readable(exchange);
-            connection->hooks->on_writable(exchange);
-        }
-        exchange_end(connection, exchange->response == HTTP_RESPONSE_ENDED && exchange->bytes_sent);
-    }
-    stream_close(connection->stream);
-}
-
-static bool handle_request(struct http_connection *connection) {
-    struct http_exchange *exchange = connection->exchange;
-    enter(connection, exchange->request == HTTP_REQUEST_COMPLETE ? HTTP_STATE_WAITING : HTTP_STATE_BODY);
-    if (exchange->request == HTTP_REQUEST_BODY) {
-        uint64_t declared = exchange->chunked ? UINT64_MAX : exchange->parser.content_length;
-        if (declared > exchange->body_limit) exchange->body_limit = connection->hooks->on_body_limit(exchange);
-        if (!exchange->chunked && declared > exchange->body_limit) {
-            fail_request(exchange, UV_E2BIG);
-            refuse(connection, 413);
-            return true;
-        }
-        if (connection->in_len > 0) {
-            size_t eaten;
-            http_parser_body(exchange, connection->in, connection->in_len, &eaten);
-            input_consume(connection, eaten);
-            if (eaten > 0) exchange->expects_continue = false; /* it did not wait */
-        }
-        if (exchange->request == HTTP_REQUEST_FAILED) {
-            refuse(connection, exchange->refusal);
-            return true;
-        }
-        if (exchange->request == HTTP_REQUEST_COMPLETE) enter(connection, HTTP_STATE_WAITING);
-    }
-    exchange->owner.counted = true;
-    connection->served = true;
-    worker_request_begin();
-    if (exchange->upgrade) {
-        connection->hooks->on_upgrade(exchange);
-    } else {
-        connection->hooks->on_request(exchange);
-    }
-    return true;
-}
-
-/* ---- steps ---------------------------------------------------------------------------------------------------- */
-
-static bool step_idle(struct http_connection *connection) {
-    if (connection->stream->queued_bytes >= HTTP_HIGH_WATER_BYTES) return false; /* it does not read its answers */
-    /* RFC 9112 §2.2: empty lines in front of a request line are ignored. */
-    while (connection->in_len >= 2 && connection->in[0] == '\r' && connection->in[1] == '\n')
-        input_consume(connection, 2);
-    if (connection->in_len == 0 || (connection->in_len == 1 && connection->in[0] == '\r')) {
-        if (!connection->ended) return false;
-        enter(connection, HTTP_STATE_FLUSHING);
-        return true;
-    }
-    connection->exchange = http_exchange_take(connection, connection->config);
-    connection->exchange->head.base = connection->in;
-    http_parser_start(connection->exchange);
-    enter(connection, HTTP_STATE_HEAD);
-    return true;
-}
-
-static bool step_head(struct http_connection *connection) {
-    struct http_exchange *exchange = connection->exchange;
-    assert(exchange);
-    exchange->head.base = connection->in;
-    if (connection->in_len > exchange->head.len) http_parser_head(exchange, connection->in_len);
-    switch (exchange->request) {
-    case HTTP_REQUEST_HEAD:
-        if (!connection->ended) return false;
-        refuse(connection, 400);
-        return true;
-    case HTTP_REQUEST_FAILED:
-        refuse(connection, exchange->refusal);
-        return true;
-    case HTTP_REQUEST_BODY:
-    case HTTP_REQUEST_COMPLETE:
-        input_consume(connection, exchange->head.len);
-        return handle_request(connection);
-    }
-    return false;
-}
-
-bool http_connection_wants_body(const struct http_exchange *exchange) {
-    return exchange->collecting || http_exchange_body_ready(exchange) < HTTP_HIGH_WATER_BYTES;
-}
-
-static bool step_body(struct http_connection *connection) {
-    struct http_exchange *exchange = connection->exchange;
-    assert(exchange);
-    if (exchange->response == HTTP_RESPONSE_ENDED) {
-        if (!exchange->keep_alive || exchange->expects_continue) {
-            connection->unread = true;
-            exchange_end(connection, true);
-            enter(connection, HTTP_STATE_FLUSHING);
-            return true;
-        }
-        connection->dropped_bytes = 0;
-        enter(connection, HTTP_STATE_SKIPPING);
-        return true;
-    }
-    if (connection->in_len > 0 && http_connection_wants_body(exchange)) {
-        size_t eaten;
-        http_parser_body(exchange, connection->in, connection->in_len, &eaten);
-        input_consume(connection, eaten);
-        if (eaten > 0) exchange->expects_continue = false;
-        connection->progress_ms = now_ms(connection);
-        if (exchange->request == HTTP_REQUEST_FAILED) {
-            refuse(connection, exchange->refusal);
-            return true;
-        }
-        if (exchange->request == HTTP_REQUEST_COMPLETE) enter(connection, HTTP_STATE_WAITING);
-        connection->hooks->on_readable(exchange);
-        return true;
-    }
-    if (connection->in_len == 0 && connection->ended) { /* RFC 9112 §8: an incomplete request */
-        fail_request(exchange, UV_ECONNRESET);
-        refuse(connection, 400);
-        return true;
-    }
-    return false;
-}
-
-static bool step_waiting(struct http_connection *connection) {
-    struct http_exchange *exchange = connection->exchange;
-    assert(exchange);
-    if (exchange->response != HTTP_RESPONSE_ENDED) {
-        if (connection->ended && !connection->gone_told) {
-            connection->gone_told = true;
-            connection->hooks->on_gone(exchange);
-            return true;
-        }
-        return false;
-    }
-    bool goes_on = exchange->keep_alive;
-    exchange_end(connection, true);
-    if (!goes_on) connection->unread = connection->in_len > 0;
-    enter(connection, goes_on ? HTTP_STATE_IDLE : HTTP_STATE_FLUSHING);
-    return true;
-}
-
-static bool step_skipping(struct http_connection *connection) {
-    struct http_exchange *exchange = connection->exchange;
-    assert(exchange);
-    if (connection->in_len == 0 && !connection->ended) return false;
-    size_t eaten = 0;
-    if (connection->in_len > 0) http_parser_body(exchange, connection->in, connection->in_len, &eaten);
-    input_consume(connection, eaten);
-    exchange->span_len = 0;
-    exchange->body.len = 0;
-    connection->dropped_bytes += (uint32_t)eaten;
-    if (exchange->request == HTTP_REQUEST_COMPLETE) {
-        exchange_end(connection, true);
-        enter(connection, HTTP_STATE_IDLE);
-    } else if (exchange->request == HTTP_REQUEST_FAILED || connection->dropped_bytes > HTTP_SKIP_BYTES ||
-               connection->ended) {
-        connection->unread = true;
-        exchange_end(connection, true);
-        enter(connection, HTTP_STATE_FLUSHING);
-    }
-    return true;
-}
-
-static bool step_flushing(struct http_connection *connection) {
-    input_consume(connection, connection->in_len);
-    http_connection_flush(connection);
-    if (connection->error) return true;
-    if (connection->stream->queued_bytes > 0) return false;
-    if (!connection->unread || connection->ended || stream_shutdown(connection->stream) < 0) {
-        enter(connection, HTTP_STATE_CLOSED);
-        stream_close(connection->stream);
-    } else {
-        enter(connection, HTTP_STATE_LINGERING);
-    }
-    return true;
-}
-
-static bool step(struct http_connection *connection) {
-    if (connection->exchange && connection->exchange->file_left > 0 && connection->stream->queued_bytes == 0 &&
-        !connection->error)
-        http_file_pump(connection);
-    if (connection->error && connection->state != HTTP_STATE_CLOSED) {
-        abandon(connection);
-        return false;
-    }
-    switch (connection->state) {
-    case HTTP_STATE_IDLE:
-        return step_idle(connection);
-    case HTTP_STATE_HEAD:
-        return step_head(connection);
-    case HTTP_STATE_BODY:
-        return step_body(connection);
-    case HTTP_STATE_WAITING:
-        return step_waiting(connection);
-    case HTTP_STATE_SKIPPING:
-        return step_skipping(connection);
-    case HTTP_STATE_FLUSHING:
-        return step_flushing(connection);
-    case HTTP_STATE_LINGERING:
-        input_consume(connection, connection->in_len);
-        if (!connection->ended) return false;
-        enter(connection, HTTP_STATE_CLOSED);
-        stream_close(connection->stream);
-        return false;
-    case HTTP_STATE_CLOSED:
-        return false;
-    }
-    return false;
 }
 
 /* ---- bringing the outside in line ----------------------------------------------------------------------------- */
@@ -389,13 +118,13 @@ static bool leave_idle(struct http_connection *connection, bool now) {
         /* Parked, not given back to be lent at once: an HTTP client speaks first. */
         if (now && stream_state(connection->stream) == LOAN_UNTOUCHED) stream_publish(connection->stream, LOAN_IDLE);
         if (stream_park(connection->stream, keep ? (uint32_t)(keep - idle) : 0)) {
-            enter(connection, HTTP_STATE_CLOSED);
+            http_enter(connection, HTTP_STATE_CLOSED);
             return true;
         }
         connection->cannot_park = true;
     }
     if (!expired && !worker_draining()) return false;
-    enter(connection, HTTP_STATE_CLOSED);
+    http_enter(connection, HTTP_STATE_CLOSED);
     stream_close(connection->stream);
     return true;
 }
@@ -418,7 +147,7 @@ static void advance(struct http_connection *connection) {
     if (connection->running || connection->state == HTTP_STATE_CLOSED) return;
     connection->running = true;
     do {
-        while (step(connection)) continue;
+        while (http_step(connection)) continue;
         http_connection_flush(connection);
         if (connection->state == HTTP_STATE_CLOSED) break;
         if (may_write_on(connection)) {
@@ -432,7 +161,7 @@ static void advance(struct http_connection *connection) {
     } while (true);
     connection->running = false;
     if (connection->released) {
-        exchange_end(connection, true);
+        http_exchange_end(connection, true);
         connection_free(connection);
         return;
     }
@@ -487,10 +216,10 @@ static void on_recall(struct stream *stream) {
 
 static void on_closed(struct stream *stream) {
     struct http_connection *connection = stream->owner;
-    connection->state = HTTP_STATE_CLOSED;
+    http_enter(connection, HTTP_STATE_CLOSED);
     if (connection->exchange) {
-        fail_request(connection->exchange, UV_ECONNRESET);
-        exchange_end(connection, false);
+        http_fail_request(connection->exchange, UV_ECONNRESET);
+        http_exchange_end(connection, false);
     }
     connection_free(connection);
 }
@@ -524,12 +253,12 @@ static void on_expired(struct http_connection *connection) {
         break;
     case HTTP_STATE_HEAD:
         exchange->refusal = 408;
-        fail_request(exchange, UV_ETIMEDOUT);
+        http_fail_request(exchange, UV_ETIMEDOUT);
         break;
     case HTTP_STATE_BODY:
-        fail_request(exchange, UV_ETIMEDOUT);
+        http_fail_request(exchange, UV_ETIMEDOUT);
         connection->running = true;
-        refuse(connection, 408);
+        http_refuse(connection, 408);
         connection->running = false;
         break;
     case HTTP_STATE_SKIPPING:
@@ -562,56 +291,10 @@ int http_connection_open(struct stream *stream, const struct http_config *config
     stream_own(stream, &stream_hooks, connection);
     stream->claim = LOAN_READING;
     worker_clients_speak_first();
-    enter(connection, HTTP_STATE_IDLE);
+    http_enter(connection, HTTP_STATE_IDLE);
     read_or_not(connection);
     http_deadline_set(connection);
     return 0;
-}
-
-void http_exchange_failed(struct http_exchange *exchange) {
-    if (exchange->response == HTTP_RESPONSE_ENDED) return;
-    if (exchange->bytes_sent) {
-        http_connection_abort(exchange->connection, UV_ECANCELED);
-        return;
-    }
-    http_response_replace(exchange, 500, exchange->request != HTTP_REQUEST_COMPLETE);
-}
-
-void http_connection_abort(struct http_connection *connection, int error) {
-    connection->error = error;
-    http_connection_touch(connection);
-}
-
-int http_body_take(struct http_exchange *exchange, const char **bytes, size_t *len) {
-    if (exchange->request == HTTP_REQUEST_FAILED) return exchange->failure;
-    if (exchange->span_len > 0) {
-        *bytes = exchange->span;
-        *len = exchange->span_len;
-        exchange->span_len = 0;
-    } else if (exchange->body.len > 0) {
-        *bytes = exchange->body.data;
-        *len = exchange->body.len;
-        exchange->body.len = 0;
-    } else if (exchange->request == HTTP_REQUEST_COMPLETE) {
-        return UV_EOF;
-    } else {
-        const char *why;
-        if (exchange->expects_continue && exchange->response == HTTP_RESPONSE_OPEN)
-            http_response_informational(exchange, 100, "", 0, &why);
-        http_connection_touch(exchange->connection);
-        return 0;
-    }
-    http_connection_touch(exchange->connection); /* reading may go on */
-    return 1;
-}
-
-void http_body_collect(struct http_exchange *exchange) {
-    const char *why;
-    exchange->collecting = true;
-    if (exchange->request == HTTP_REQUEST_BODY && exchange->expects_continue &&
-        exchange->response == HTTP_RESPONSE_OPEN)
-        http_response_informational(exchange, 100, "", 0, &why);
-    http_connection_touch(exchange->connection);
 }
 
 struct stream *http_connection_release(struct http_connection *connection, const char **rest, size_t *rest_len) {
@@ -621,7 +304,7 @@ struct stream *http_connection_release(struct http_connection *connection, const
     if (connection->error || !stream_publish(stream, LOAN_HELD)) return NULL;
     stream->claim = LOAN_HELD;
     stream_own(stream, NULL, NULL);
-    connection->state = HTTP_STATE_CLOSED;
+    http_enter(connection, HTTP_STATE_CLOSED);
     connection->released = true;
     connection->exchange->response = HTTP_RESPONSE_ENDED;
     connection->exchange->refusal = 101;

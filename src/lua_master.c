@@ -458,6 +458,7 @@ int lua_master_open(lua_State *L) {
         {"adopt_pool", lua_upgrade_adopt_pool},
         {"adopt_pidfile", lua_upgrade_adopt_pidfile},
         {"program", lua_upgrade_program},
+        {"block", lua_upgrade_block},
         {"unblock", lua_upgrade_unblock},
         {"notify_open", lua_systemd_notify_open},
         {"notify", lua_systemd_notify},

@@ -324,6 +324,12 @@ int lua_upgrade_program(lua_State *L) {
     return 3;
 }
 
+int lua_upgrade_block(lua_State *L) {
+    (void)L;
+    upgrade_block_signals();
+    return 0;
+}
+
 int lua_upgrade_unblock(lua_State *L) {
     (void)L;
     upgrade_unblock_signals();

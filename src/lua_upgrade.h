@@ -27,7 +27,8 @@ int lua_upgrade_adopt_pidfile(lua_State *L);
 /* program(): path, state version, segment layout */
 int lua_upgrade_program(lua_State *L);
 
-/* unblock(): lets signals through again */
+/* block(): signals wait in the kernel; unblock(): lets them through again */
+int lua_upgrade_block(lua_State *L);
 int lua_upgrade_unblock(lua_State *L);
 
 #endif

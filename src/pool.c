@@ -42,7 +42,7 @@ struct pool *pool_new(const struct pool_options *options) {
 }
 
 static struct slot *choose(struct pool *pool, uint64_t now) {
-    struct slot *slots[CANDIDATES_MAX];
+    struct slot *slots[CANDIDATES_MAX]; /* cppcheck-suppress uninitvar */
     struct candidate candidates[CANDIDATES_MAX];
     int count = 0;
     for (struct slot *slot = pool->slots; slot && count < CANDIDATES_MAX; slot = slot->next) {

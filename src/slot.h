@@ -36,7 +36,7 @@ struct slot {
     uv_poll_t channel;
     bool drain_unsent, wants_write, hung;
     bool swept, handle_closed; /* freed when both are true */
-    bool has_unowned; /* lent connections whose descriptor the master gives up once they are taken */
+    bool has_unowned;          /* lent connections whose descriptor the master gives up once they are taken */
 
     struct connection **loans; /* by loan index: the connection, NULL, or LOAN_TAKEN_MARK */
     uint32_t *free_loans;

@@ -74,17 +74,13 @@ static int write_state(const char *state, size_t len) {
 
 int upgrade_exec(const char *state, size_t len) {
     char number[16];
-    sigset_t all, before;
     int fd = write_state(state, len);
     if (fd < 0) return fd;
     snprintf(number, sizeof number, "%d", fd);
     setenv(STATE_VARIABLE, number, 1);
     set_all_inheritable(true);
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &before);
     execve(program, arguments, environ);
     int err = -errno;
-    sigprocmask(SIG_SETMASK, &before, NULL);
     set_all_inheritable(false);
     unsetenv(STATE_VARIABLE);
     close(fd);
@@ -105,6 +101,12 @@ int upgrade_take_state(char **state, size_t *len) {
     if (n == (ssize_t)*len) return 0;
     free(*state);
     return UV_EIO;
+}
+
+void upgrade_block_signals(void) {
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
 }
 
 void upgrade_unblock_signals(void) {

@@ -23,7 +23,9 @@ int upgrade_exec(const char *state, size_t len);
 /* The state that this process was started with: 0 with *state (malloc) and *len; UV_ENOENT when it is a first start. */
 int upgrade_take_state(char **state, size_t *len);
 
-/* Lets signals through again that upgrade_exec() has blocked. */
+/* Signals wait in the kernel, across the exec, until the new master lets them through. What libuv has caught before is in
+ * its own pipe, which the exec closes: give the loop a turn in between. */
+void upgrade_block_signals(void);
 void upgrade_unblock_signals(void);
 
 #endif

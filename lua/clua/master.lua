@@ -1,13 +1,12 @@
---- The master of a cluster: registers workers, dispatches, reloads, scales, stops. It never runs application code and never
--- reads a byte from a client.
+--- The master of a cluster: registers workers, dispatches, reloads, scales, stops. It never runs application code and
+-- never reads a byte from a client.
 -- @module clua.master
 
 local core = require "clua.core.master"
 local host = require "clua.core.host"
 local Emitter = require "clua.emitter"
-local names = require "clua.names"
 local options = require "clua.options"
-local replies = require "clua.replies"
+local Registration = require "clua.registration"
 local Restart = require "clua.restart"
 local Supervisor = require "clua.supervisor"
 local systemd = require "clua.systemd"
@@ -29,31 +28,12 @@ local master_defaults = {
   max_fatal_restart = 5, restart_time_window = 60, restart_delay = 0.1, restart_delay_max = 30, log_level = "info",
 }
 
-local register_options = {
-  cnum = "integer", gone = "string", lost = "string", maxc = "integer", max_rss = "integer", user = "string",
-  group = "string", args = "table", mode = "integer|string", balance = "function", ready_timeout = "number",
-  term_timeout = "number", hang_timeout = "number", steal_after = "number", linger = "number", queue_max = "integer",
-  queue_timeout = "number",
-}
-
-local register_defaults = {
-  gone = replies.gone, lost = replies.lost, maxc = 0, max_rss = 0, ready_timeout = 30, term_timeout = 30,
-  hang_timeout = 60, steal_after = 0.003, linger = 0.2, queue_max = 16384, queue_timeout = 10,
-}
-
 local levels = { debug = true, info = true, warn = true, error = true }
 
 local dispatched -- the one master of this process
 
 local function log(level, text)
   host.log(level, text)
-end
-
-local function with_defaults(given, defaults)
-  local all = {}
-  for name, value in pairs(defaults) do all[name] = value end
-  for name, value in pairs(given) do all[name] = value end
-  return all
 end
 
 --- Makes a master. Options: `pidfile` path; `max_fatal_restart` (5) deaths within `restart_time_window` (60 s) before
@@ -63,57 +43,13 @@ end
 -- @treturn Master
 function Master.new(given)
   options.check(given, master_options, "Master", 2)
-  local self = setmetatable({ registrations = {}, by_pool = {}, upgrades = 0, options = with_defaults(given or {}, master_defaults) },
-    Master)
+  local self = setmetatable({
+    registrations = {}, by_pool = {}, upgrades = 0, options = options.complete(given, master_defaults),
+  }, Master)
   if not levels[self.options.log_level] then
     usage.fail(1, "Master: option 'log_level' must be debug, info, warn or error, got '%s'", self.options.log_level)
   end
   return self
-end
-
--- ---- register -----------------------------------------------------------------------------------------------------
-
-local function absolute(path, directory)
-  if path:sub(1, 1) == "/" then return path end
-  return directory .. "/" .. path
-end
-
-local function working_directory()
-  return require("luv").cwd()
-end
-
--- The worker script stands beside the dispatch script, or where the caller stands.
-local function find_script(path)
-  local cwd = working_directory()
-  local beside = absolute(absolute(path, rawget(_G, "__dirname") or "."), cwd)
-  for _, candidate in ipairs { beside, absolute(path, cwd) } do
-    local file = io.open(candidate, "r")
-    if file then
-      file:close()
-      return candidate
-    end
-  end
-  return beside
-end
-
-local function pack_args(args)
-  local parts = {}
-  for i, value in ipairs(args or {}) do
-    if type(value) ~= "string" and type(value) ~= "number" then
-      usage.fail(2, "register: args[%d] must be a string, got %s", i, type(value))
-    end
-    parts[i] = tostring(value):gsub("%z", "") .. "\0"
-  end
-  local packed = table.concat(parts)
-  if #packed > 4096 then usage.fail(2, "register: args have %d bytes, at most 4096 can be passed", #packed) end
-  return packed, #parts
-end
-
-local function socket_mode(mode)
-  if mode == nil then return nil end
-  local number = type(mode) == "number" and mode or tonumber(mode, 8)
-  if not number then usage.fail(2, "register: option 'mode' must be an octal string like '0660', got '%s'", mode) end
-  return number
 end
 
 --- Registers workers under a name. Chainable.
@@ -123,41 +59,15 @@ end
 -- @return self
 function Master:register(name, path, given)
   if self.running then usage.fail(1, "register: the master has been dispatched already") end
-  local specs, text = names.parse(name)
-  if not specs then usage.fail(1, "register: %s", text) end
-  for _, spec in ipairs(specs) do
-    if spec.path then spec.path = absolute(spec.path, working_directory()) end
-  end
-  if type(path) ~= "string" then usage.fail(1, "register: path of the worker script must be a string, got %s", type(path)) end
-  options.check(given, register_options, "register", 2)
+  local added = Registration.new(name, path, given)
   for _, other in ipairs(self.registrations) do
-    if other.name == text then usage.fail(1, "register: '%s' is registered already", text) end
+    if other.name == added.name then usage.fail(1, "register: '%s' is registered already", added.name) end
   end
-  local all = with_defaults(given or {}, register_defaults)
-  all.cnum = all.cnum or core.cpus()
-  all.mode = socket_mode(all.mode)
-  all.name, all.script = text, find_script(path)
-  all.args, all.argc = pack_args(all.args)
-  self.registrations[#self.registrations + 1] = { name = text, specs = specs, options = all }
+  self.registrations[#self.registrations + 1] = added
   return self
 end
 
 -- ---- dispatch -----------------------------------------------------------------------------------------------------
-
--- A typo is to end the start here, not to crash worker after worker.
-local function check_scripts(self)
-  for _, registration in ipairs(self.registrations) do
-    local script = registration.options.script
-    local file, message = io.open(script, "r")
-    if not file then usage.refuse(("cannot read the worker script of %s: %s"):format(registration.name, message), "ENOENT") end
-    file:close()
-    local chunk
-    chunk, message = loadfile(script)
-    if not chunk then usage.refuse(message) end
-    local ok, why, code = core.check_user(registration.options.user or "", registration.options.group or "")
-    if not ok then usage.refuse(("register %s: %s"):format(registration.name, why), code) end
-  end
-end
 
 local function listen(registration, spec)
   local name, message, code
@@ -186,7 +96,8 @@ local function now()
   return require("luv").hrtime() / 1e9
 end
 
--- Handlers of the dispatch script, in a coroutine of their own: one that waits holds up nobody, an error in one is logged.
+-- Handlers of the dispatch script, in a coroutine of their own: one that waits holds up nobody, an error in one is
+-- logged.
 local function emit(self, event, ...)
   if self:listenerCount(event) == 0 then return end
   host.spawn(function(...)
@@ -246,7 +157,7 @@ local function test(self)
 end
 
 local function take_pidfile(self)
-  self.pidfile = self.options.pidfile and absolute(self.options.pidfile, working_directory())
+  self.pidfile = self.options.pidfile and Registration.absolute(self.options.pidfile)
   if not self.pidfile then return end
   local ok, message, code = core.pidfile(self.pidfile)
   if not ok then usage.refuse(message, code, EXIT_SYSTEM) end
@@ -254,7 +165,7 @@ end
 
 -- After an upgrade clients are being served: what fails now is told, and the old file stays.
 local function keep_pidfile(self, state)
-  local wanted = self.options.pidfile and absolute(self.options.pidfile, working_directory())
+  local wanted = self.options.pidfile and Registration.absolute(self.options.pidfile)
   self.pidfile = state.pidfile
   if state.pidfile_fd >= 0 then core.adopt_pidfile(state.pidfile_fd, state.pidfile) end
   if not wanted or wanted == state.pidfile then return end
@@ -270,7 +181,9 @@ end
 -- A registration that the script had before the upgrade and has no more: finishes and goes.
 local function wind_up(self, state, old)
   if #old.pool.listeners + #old.pool.slots + #old.pool.connections == 0 then return end
-  local registration = { name = old.name, specs = {}, options = with_defaults({ cnum = 0 }, old.options), closed = true }
+  local registration = {
+    name = old.name, specs = {}, options = options.complete({ cnum = 0 }, old.options), closed = true,
+  }
   registration.pool = core.pool(registration.options)
   self.by_pool[registration.pool] = registration
   self.registrations[#self.registrations + 1] = registration
@@ -309,7 +222,7 @@ function Master:dispatch()
   if dispatched then usage.fail(1, "dispatch: this process has dispatched already") end
   if #self.registrations == 0 then usage.fail(1, "dispatch: nothing is registered") end
   if require("clua.core.worker").boot() then usage.fail(1, "dispatch: a worker cannot be a master") end
-  check_scripts(self)
+  for _, one in ipairs(self.registrations) do Registration.check(one) end
   if core.testing() then test(self) end
   host.log_level(self.options.log_level)
   local state = upgrade.take()
@@ -428,8 +341,8 @@ function Master:reload(name, done)
 end
 
 --- Upgrades this master in place: new binary, new dispatch script, same pid, workers and connections. See clua.upgrade.
--- @treturn boolean|nil true when the check has begun (event `upgrade` follows, with a reason if it failed); nil, message,
---   code
+-- @treturn boolean|nil true when the check has begun (event `upgrade` follows, with a reason if it failed); nil,
+--   message, code
 function Master:upgrade()
   if not self.running then usage.fail(1, "upgrade: the master has not been dispatched") end
   return upgrade.start(self)

@@ -16,7 +16,8 @@ local function one(name)
     return { { host = "", port = port } }
   end
   if type(name) ~= "string" or name == "" then
-    return nil, "a name is a port, an array of ports, 'host:port', '[v6]:port', a socket path or a word, not " .. type(name)
+    return nil, "a name is a port, an array of ports, 'host:port', '[v6]:port', a socket path or a word, not "
+      .. type(name)
   end
   local path = name:match("^unix:(.+)$") or name:match("^%.?%.?/.+$")
   if path then return { { path = path } } end
@@ -33,8 +34,8 @@ local function one(name)
 end
 
 --- Parses a name.
--- @tparam number|string|table name a port, "host:port", "[::1]:port", "unix:/path", "/path" or "./path", an array of these,
---   or a plain word: workers that listen on nothing
+-- @tparam number|string|table name a port, "host:port", "[::1]:port", "unix:/path", "/path" or "./path", an array of
+--   these, or a plain word: workers that listen on nothing
 -- @treturn table|nil array of {host =, port =} or {path =}; nil, message
 -- @treturn string the registration's name as text
 function names.parse(name)

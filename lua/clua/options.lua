@@ -52,6 +52,14 @@ local function has_type(value, wanted)
   return false
 end
 
+--- A new table with what was given and, for the rest, the defaults.
+function options.complete(given, defaults)
+  local all = {}
+  for name, value in pairs(defaults) do all[name] = value end
+  for name, value in pairs(given or {}) do all[name] = value end
+  return all
+end
+
 --- Raises an error (at `level`, default the caller's caller) when a name is unknown or a type is wrong.
 -- @tparam table|nil given
 -- @tparam table known name -> type or types ("number", "integer", "string|function", "callable"); numbers are refused

@@ -1,8 +1,8 @@
---- Upgrade in place (SIGUSR2): the master checks the new binary and the dispatch script in a child, and then executes itself.
--- Pid, workers, listeners and every connection stay.
+--- Upgrade in place (SIGUSR2): the master checks the new binary and the dispatch script in a child, and then executes
+-- itself. Pid, workers, listeners and every connection stay.
 --
--- The state that crosses is what the C side gives as a snapshot (lua_upgrade.c) and, for each registration, what only the
--- policy knows: its options, its listeners by the name that the script gave them, how many workers it has.
+-- The state that crosses is what the C side gives as a snapshot (lua_upgrade.c) and, for each registration, what only
+-- the policy knows: its options, its listeners by the name that the script gave them, how many workers it has.
 -- @module clua.upgrade
 
 local core = require "clua.core.master"
@@ -43,7 +43,8 @@ end
 --- Whether two sets of options need new workers. The number of workers and what only the master uses do not.
 function upgrade.needs_reload(old, new)
   old, new = plain(old), plain(new)
-  for _, name in ipairs { "cnum", "gone", "lost", "queue_max", "queue_timeout", "steal_after", "hang_timeout", "mode" } do
+  local masters = { "cnum", "gone", "lost", "queue_max", "queue_timeout", "steal_after", "hang_timeout", "mode" }
+  for _, name in ipairs(masters) do
     old[name], new[name] = nil, nil
   end
   return not same(old, new)
@@ -105,11 +106,43 @@ local function failed(master, why)
   master:emit("upgrade", why)
 end
 
-local function checked(master, status, output)
-  if master.stopping then
-    host.log("info", "upgrade cancelled: the master is stopping")
+-- What libuv has caught of signals it hands out in this turn of the loop or in the next; fn runs after that. Signals
+-- that come from here on wait for the next master.
+local function after_signals(fn)
+  local uv = require "luv"
+  local idle, check, turns = uv.new_idle(), uv.new_check(), 0
+  core.block()
+  idle:start(function() end) -- the next turn does not wait
+  check:start(function()
+    turns = turns + 1
+    if turns < 2 then return end
+    idle:close()
+    check:close()
+    fn()
+  end)
+end
+
+local function cancelled(master)
+  if not master.stopping then return false end
+  host.log("info", "upgrade cancelled: the master is stopping")
+  return true
+end
+
+local function execute(master)
+  if cancelled(master) then
+    core.unblock()
     return
   end
+  host.log("info", "upgrade checked, executing " .. (core.program()))
+  master.systemd:keep(true)
+  local _, message = core.exec(state_of(master))
+  core.unblock()
+  master.systemd:keep(false)
+  failed(master, "cannot execute: " .. message)
+end
+
+local function checked(master, status, output)
+  if cancelled(master) then return end
   local _, version, layout = core.program()
   local its_version, its_layout = output:match("state (%d+), segment (%d+)")
   if status ~= 0 or not its_version then
@@ -122,15 +155,12 @@ local function checked(master, status, output)
       :format(its_version, its_layout, version, layout))
     return
   end
-  host.log("info", "upgrade checked, executing " .. (core.program()))
-  master.systemd:keep(true)
-  local _, message = core.exec(state_of(master))
-  master.systemd:keep(false)
-  failed(master, "cannot execute: " .. message)
+  after_signals(function() execute(master) end)
 end
 
 --- Starts an upgrade: checks in a child, then replaces this process. Refused before all workers were ready, during a
--- reload, another upgrade or a stop. A failed check changes nothing; the reason is logged and the master's event `upgrade`.
+-- reload, another upgrade or a stop. A failed check changes nothing; the reason is logged and the master's event
+-- `upgrade`.
 function upgrade.start(master)
   local uv = require "luv"
   local why = why_not(master)
@@ -195,8 +225,8 @@ local function is_held(spec, keys)
   return false
 end
 
---- What `clua -t` says of a dispatch script whose scripts and users have been checked. During an upgrade it also tries the
--- addresses that the running master does not hold yet.
+--- What `clua -t` says of a dispatch script whose scripts and users have been checked. During an upgrade it also tries
+-- the addresses that the running master does not hold yet.
 -- @treturn string|nil nil, message
 function upgrade.test(master)
   local held = os.getenv(HELD_VARIABLE)
@@ -283,8 +313,8 @@ local function find_listener(state, spec, old)
   return elsewhere
 end
 
---- Gives a registration the listeners that were bound before to the addresses that it names; binds the others. For every
--- registration before adopt() for any, since an address may move from one to another.
+--- Gives a registration the listeners that were bound before to the addresses that it names; binds the others. For
+-- every registration before adopt() for any, since an address may move from one to another.
 -- @tparam table state
 -- @tparam table registration of the new script, with its pool
 -- @tparam[opt] table old what it was before

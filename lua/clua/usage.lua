@@ -1,7 +1,7 @@
 --- Errors that are the user's to mend: one line, without a traceback, and an exit status.
 --
--- They are tables with `message`, `code` and `exit_status`; tostring() gives the line. Uncaught, the process prints it and
--- exits with the status: 100 for wrong use, 111 when the system refused.
+-- They are tables with `message`, `code` and `exit_status`; tostring() gives the line. Uncaught, the process prints it
+-- and exits with the status: 100 for wrong use, 111 when the system refused.
 -- @module clua.usage
 
 local usage = {}

@@ -14,7 +14,7 @@ local boot = core.boot()
 local singleton
 
 --- Fields: `id` (position in its registration, from 1), `name` (of the registration), `pid`, `remain`, `scores`.
-function Worker.__index(self, key)
+function Worker.__index(_, key)
   if key == "remain" then return (core.figures()) end
   if key == "scores" then return (select(2, core.figures())) end
   local method = Worker[key]
@@ -35,7 +35,8 @@ local function on_event(kind, bytes)
   end
 end
 
---- The worker of this process. Events: `message` (message, name and pid of the sender), `drain` (told to finish), `exit`.
+--- The worker of this process. Events: `message` (message, name and pid of the sender), `drain` (told to finish),
+-- `exit`.
 -- @tparam[opt] number term_timeout seconds that it may take to finish; default: the registration's
 -- @treturn Worker
 function Worker.new(term_timeout)
@@ -94,7 +95,8 @@ function Worker:broadcast(name, message, pid)
   return core.broadcast(tostring(name), bytes, pid)
 end
 
---- Finishes as SIGTERM does: gives idle connections back, completes what it executes, exits with 0; a replacement comes.
+--- Finishes as SIGTERM does: gives idle connections back, completes what it executes, exits with 0; a replacement
+-- comes.
 function Worker:leave() -- luacheck: ignore self
   core.leave()
 end

@@ -32,8 +32,9 @@ function chart.draw(rows, servers)
     end
     y = y + GAP
   end
-  return ('<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="11">\n%s\n</svg>\n')
-    :format(WIDTH + 120, y, table.concat(out, "\n"))
+  local frame = '<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif"'
+    .. ' font-size="11">\n%s\n</svg>\n'
+  return frame:format(WIDTH + 120, y, table.concat(out, "\n"))
 end
 
 return chart

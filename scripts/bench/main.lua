@@ -2,8 +2,8 @@
 --
 --     build/clua scripts/bench/main.lua [--short] [--rounds N] [--seconds S] [CASE...]
 --
--- The figure is server CPU time (utime + stime of all processes of the server, /proc/PID/stat) over the requests that wrk
--- counted: stable where wall time is not. Medians over the rounds; ratios to nginx + Lua of the same run. Writes
+-- The figure is server CPU time (utime + stime of all processes of the server, /proc/PID/stat) over the requests that
+-- wrk counted: stable where wall time is not. Medians over the rounds; ratios to nginx + Lua of the same run. Writes
 -- build/bench/result.json and build/bench/result.svg.
 local cjson = require "cjson"
 local uv = require "luv"
@@ -67,8 +67,9 @@ local function parse_arguments()
 end
 
 local function wrk(case, port, seconds)
-  local command = ("taskset -c 1 wrk -t1 -c64 -d%gs --latency -s %s http://127.0.0.1:%d%s -- %d %s 2>&1"):format(seconds,
-    __dirname .. "/wrk.lua", port, case.path, case.pipeline or 1, case.kind or "plain")
+  local format = "taskset -c 1 wrk -t1 -c64 -d%gs --latency -s %s http://127.0.0.1:%d%s -- %d %s 2>&1"
+  local command = format:format(seconds, __dirname .. "/wrk.lua", port, case.path, case.pipeline or 1,
+    case.kind or "plain")
   local pipe = assert(io.popen(command))
   local text = pipe:read "*a"
   pipe:close()

@@ -1,5 +1,5 @@
--- Everything at once, in a random order under mixed load, for some seconds: what design.md promises holds. A longer run is
--- `make torture SECONDS=180 SEED=n`.
+-- Everything at once, in a random order under mixed load, for some seconds: what design.md promises holds. A longer
+-- run is `make torture SECONDS=180 SEED=n`.
 
 local cluster = require "spec.support.cluster"
 local torture = require "spec.support.torture"

@@ -1,4 +1,5 @@
--- More clients than the workers can take: a bounded lobby, a complete answer for everybody, and no cost for those who wait.
+-- More clients than the workers can take: a bounded lobby, a complete answer for everybody, and no cost for those who
+-- wait.
 
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"

@@ -9,6 +9,7 @@ local EAGAIN, EBADF, EPIPE, EPROTO, EOF = -11, -9, -32, -71, -4095
 local SOL_SOCKET, SCM_RIGHTS, RLIMIT_NOFILE = 1, 1, 7
 local F_GETFD, F_GETFL, FD_CLOEXEC, O_NONBLOCK = 1, 3, 1, 2048
 local LOANS_MAX, BYTES_MAX = tonumber(core.CHANNEL_LOANS_MAX), tonumber(core.CHANNEL_BYTES_MAX)
+local LOAN = 16 -- bytes of a struct channel_loan
 local HEAD = tonumber(ffi.sizeof "struct channel_head")
 
 local function fd_count()
@@ -148,7 +149,7 @@ describe("channel", function()
       for _, count in ipairs { 1, 2, LOANS_MAX } do
         local before = fd_count()
         local list = pipes(count)
-        assert.equal(0, send(core.CHANNEL_LOANS, count, 12 * count, function(u)
+        assert.equal(0, send(core.CHANNEL_LOANS, count, LOAN * count, function(u)
           for i = 0, count - 1 do u.loans[i] = { i, 1, 8080, 0 } end
         end, list, count))
         local n, descriptors = receive()
@@ -206,8 +207,8 @@ describe("channel", function()
       refused(head(core.CHANNEL_RECALL, 2, 4) .. "four")
       refused(head(core.CHANNEL_RECALL, LOANS_MAX + 1, 4 * (LOANS_MAX + 1)) .. ("four"):rep(LOANS_MAX + 1))
       refused(head(core.CHANNEL_LOANS, 0, 0))
-      refused(head(core.CHANNEL_LOANS, 1, 11) .. ("x"):rep(11))
-      refused(head(core.CHANNEL_LOANS, LOANS_MAX + 1, 12 * (LOANS_MAX + 1)) .. ("x"):rep(12 * (LOANS_MAX + 1)))
+      refused(head(core.CHANNEL_LOANS, 1, LOAN - 1) .. ("x"):rep(LOAN - 1))
+      refused(head(core.CHANNEL_LOANS, LOANS_MAX + 1, LOAN * (LOANS_MAX + 1)) .. ("x"):rep(LOAN * (LOANS_MAX + 1)))
     end)
 
     it("is a BROADCAST whose name is longer than its bytes", function()
@@ -225,7 +226,7 @@ describe("channel", function()
     it("carries descriptors that it must not", function()
       refused(head(core.CHANNEL_DRAIN, 0, 0), 1)
       refused(head(core.CHANNEL_DELIVER, 0, 4) .. "four", 3)
-      refused(head(core.CHANNEL_LOANS, 1, 12) .. ("x"):rep(12), 2)
+      refused(head(core.CHANNEL_LOANS, 1, LOAN) .. ("x"):rep(LOAN), 2)
       refused(head(core.CHANNEL_RECALL, 1, 4) .. "four", LOANS_MAX)
     end)
 
@@ -249,7 +250,7 @@ describe("channel", function()
     local fixed = { [1] = nil, [3] = 0, [5] = 4, [6] = 4, [7] = 0, [8] = 0, [9] = 4 }
     local function has_shape(type, count, payload, descriptors)
       local len = #payload
-      if type == 1 then return count >= 1 and count <= LOANS_MAX and descriptors <= count and len == 12 * count end
+      if type == 1 then return count >= 1 and count <= LOANS_MAX and descriptors <= count and len == LOAN * count end
       if descriptors > 0 then return false end
       if type == 2 then return count <= LOANS_MAX and len == 4 * count end
       if type == 4 then return true end
@@ -266,7 +267,7 @@ describe("channel", function()
     for round = 1, 1000 do
       local type = math.random(0, 12)
       local count = math.random(3) == 1 and math.random(0, 70) or math.random(0, 2)
-      local len = ({ 0, 4, 4 * count, 12 * count, 8, math.random(0, 40) })[math.random(6)]
+      local len = ({ 0, 4, 4 * count, LOAN * count, 8, math.random(0, 40) })[math.random(6)]
       local bytes = {}
       for i = 1, len do bytes[i] = string.char(math.random(3) == 1 and math.random(0, 255) or 0) end
       local payload = table.concat(bytes)
@@ -321,7 +322,7 @@ describe("channel", function()
       it(("by all but %d a packet still arrives, with the first %d"):format(room, room), function()
         local list = pipes(3)
         local inodes = { inode(list[0]), inode(list[1]), inode(list[2]) }
-        assert.equal(0, send(core.CHANNEL_LOANS, 3, 36, nil, list, 3))
+        assert.equal(0, send(core.CHANNEL_LOANS, 3, 3 * LOAN, nil, list, 3))
         assert.equal(0, send(core.CHANNEL_DRAIN, 0, 0))
         allow(room)
         local n, got = receive()
@@ -368,7 +369,7 @@ describe("channel", function()
     it("closes descriptors that nobody has received", function()
       local before = fd_count()
       local list = pipes(2)
-      send(core.CHANNEL_LOANS, 2, 24, nil, list, 2)
+      send(core.CHANNEL_LOANS, 2, 2 * LOAN, nil, list, 2)
       local inodes = { inode(list[0]), inode(list[1]) }
       close_all(list, 2)
       C.close(master)

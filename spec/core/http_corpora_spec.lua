@@ -2,7 +2,7 @@
 local http = require "clua.http"
 local peer = require "spec.support.http_peer"
 
-local CORPORA = { "gunicorn", "llhttp", "smuggler" }
+local CORPORA = { "gunicorn", "llhttp", "portswigger", "smuggler" }
 
 describe("the request corpus of", function()
   local served

@@ -262,7 +262,8 @@ describe("segment", function()
       for state = 0, tonumber(core.LOAN_STATE_COUNT) - 1 do
         found[#found + 1] = ffi.string(core.loan_state_name(state))
       end
-      assert.equal("free untouched idle reading responding held taken parked back returned", table.concat(found, " "))
+      local names = "free untouched idle reading responding held taken parked back returned answered"
+    assert.equal(names, table.concat(found, " "))
       assert.equal("?", ffi.string(core.loan_state_name(core.LOAN_STATE_COUNT)))
       assert.equal("?", ffi.string(core.loan_state_name(0xffffffff)))
     end)

@@ -1,9 +1,9 @@
 -- Torture: random events (reload, upgrade, kill, stop, scale, recycle) under mixed load, in an order that a seed gives.
 --
 -- What design.md promises is checked from outside, request by request. Each request has a token of its own and each
--- worker writes down the tokens that it begins to execute, so a request that fails is either explained by the worker that
--- was killed while it executed it (or read it), or a violation. So is a connection that is closed between two requests, a
--- wrong answer, a request that was executed twice, a process or a descriptor that stays.
+-- worker writes down the tokens that it begins to execute, so a request that fails is either explained by the worker
+-- that was killed while it executed it (or read it), or a violation. So is a connection that is closed between two
+-- requests, a wrong answer, a request that was executed twice, a process or a descriptor that stays.
 
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
@@ -360,7 +360,7 @@ function Torture.run(options)
   end
   self.cluster = cluster.start { files = { record = "" }, dispatch = ([[
     local master = require("clua").Master { max_fatal_restart = 1000000, restart_delay = 0.01, restart_delay_max = 0.05 }
-    master:register("127.0.0.1:0", %q, { cnum = %d, linger = 0.05, maxc = 400, hang_timeout = 600, queue_timeout = 600,
+    master:register("127.0.0.1:0", %q, { cnum = %d, linger = 0.05, maxc = 60, hang_timeout = 600, queue_timeout = 600,
       args = { "records" } })
     os.execute("mkdir -p records")
     master:dispatch()

@@ -148,10 +148,11 @@ end
 
 --- Makes a middleware that serves files.
 --
--- GET and HEAD of an existing file answer 200, 206, 304, 412 or 416 with Content-Type (clua.mime), Content-Length, ETag and
--- Last-Modified; a directory without its slash 301. Everything else is not for static: with `fallthrough` it calls
--- next(); without, next{ status = ... } with 400 (malformed path), 403 (refused), 404, or 405. A failing disk or a lack
--- of descriptors is next{ status = 500 } in both cases. Without a next (as sole handler of a server) it answers itself.
+-- GET and HEAD of an existing file answer 200, 206, 304, 412 or 416 with Content-Type (clua.mime), Content-Length,
+-- ETag and Last-Modified; a directory without its slash 301. Everything else is not for static: with `fallthrough` it
+-- calls next(); without, next{ status = ... } with 400 (malformed path), 403 (refused), 404, or 405. A failing disk or
+-- a lack of descriptors is next{ status = 500 } in both cases. Without a next (as sole handler of a server) it answers
+-- itself.
 -- @tparam string root path of the directory
 -- @tparam[opt] table given options:
 -- @tparam[opt="index.html"] string|false given.index file that stands for its directory; false: none does

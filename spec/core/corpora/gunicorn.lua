@@ -1,3 +1,4 @@
+-- luacheck: no max line length
 -- The requests of the test suite of gunicorn (https://github.com/benoitc/gunicorn, tests/requests/valid and invalid, of
 -- 2009 to 2025): file, bytes, what gunicorn makes of them ("valid", "invalid"), and where we differ, what we do instead
 -- and why. `waits`: not complete; it ends with the connection. Left out: the PROXY protocol, and those whose point is an

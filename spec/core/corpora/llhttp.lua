@@ -1,3 +1,4 @@
+-- luacheck: no max line length
 -- Requests of the test suite of llhttp (https://github.com/nodejs/llhttp, test/request/*.md), our parser's own; the Debian
 -- release that we build with is older than most of them and takes some of the invalid ones. Rows as in gunicorn.lua.
 

@@ -1,3 +1,4 @@
+-- luacheck: no max line length
 -- The mutations of defparam/smuggler (https://github.com/defparam/smuggler, configs/default.py, exhaustive.py and
 -- doubles.py): ways to write "Transfer-Encoding: chunked" that one of two servers in a row might not see, always beside
 -- a Content-Length. Each must be refused; the one that is a plain other field must be served by its Content-Length.

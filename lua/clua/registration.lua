@@ -1,0 +1,104 @@
+--- One registration of a dispatch script: its name taken apart, its options checked and completed.
+-- @module clua.registration
+
+local core = require "clua.core.master"
+local names = require "clua.names"
+local options = require "clua.options"
+local replies = require "clua.replies"
+local usage = require "clua.usage"
+
+local registration = {}
+
+local ARGS_BYTES = 4096 -- SEGMENT_ARGS_BYTES of src/segment.h
+
+local known = {
+  cnum = "integer", gone = "string", lost = "string", maxc = "integer", max_rss = "integer", user = "string",
+  group = "string", args = "table", mode = "integer|string", balance = "function", ready_timeout = "number",
+  term_timeout = "number", hang_timeout = "number", steal_after = "number", linger = "number", queue_max = "integer",
+  queue_timeout = "number",
+}
+
+local defaults = {
+  gone = replies.gone, lost = replies.lost, maxc = 0, max_rss = 0, ready_timeout = 30, term_timeout = 30,
+  hang_timeout = 60, steal_after = 0.003, linger = 0.2, queue_max = 16384, queue_timeout = 10,
+}
+
+--- A path as seen from the working directory of this process.
+function registration.absolute(path)
+  if path:sub(1, 1) == "/" then return path end
+  return require("luv").cwd() .. "/" .. path
+end
+
+-- The worker script stands beside the dispatch script, or where the caller stands.
+local function find_script(path)
+  local beside = path
+  if path:sub(1, 1) ~= "/" then beside = registration.absolute((rawget(_G, "__dirname") or ".") .. "/" .. path) end
+  for _, candidate in ipairs { beside, registration.absolute(path) } do
+    local file = io.open(candidate, "r")
+    if file then
+      file:close()
+      return candidate
+    end
+  end
+  return beside
+end
+
+local function pack_args(args)
+  local parts = {}
+  for i, value in ipairs(args or {}) do
+    if type(value) ~= "string" and type(value) ~= "number" then
+      usage.fail(3, "register: args[%d] must be a string, got %s", i, type(value))
+    end
+    parts[i] = tostring(value):gsub("%z", "") .. "\0"
+  end
+  local packed = table.concat(parts)
+  if #packed > ARGS_BYTES then
+    usage.fail(3, "register: args have %d bytes, at most %d can be passed", #packed, ARGS_BYTES)
+  end
+  return packed, #parts
+end
+
+local function socket_mode(mode)
+  if mode == nil then return nil end
+  local number = type(mode) == "number" and mode or tonumber(mode, 8)
+  if not number then usage.fail(3, "register: option 'mode' must be an octal string like '0660', got '%s'", mode) end
+  return number
+end
+
+--- Checks what a script has given to register(); wrong use is an error at the line of that call.
+-- @treturn table { name =, specs =, options = }
+function registration.new(name, path, given)
+  local specs, text = names.parse(name)
+  if not specs then usage.fail(2, "register: %s", text) end
+  for _, spec in ipairs(specs) do
+    if spec.path then spec.path = registration.absolute(spec.path) end
+  end
+  if type(path) ~= "string" then
+    usage.fail(2, "register: path of the worker script must be a string, got %s", type(path))
+  end
+  options.check(given, known, "register", 3)
+  local all = options.complete(given, defaults)
+  all.cnum = all.cnum or core.cpus()
+  all.mode = socket_mode(all.mode)
+  all.name, all.script = text, find_script(path)
+  all.args, all.argc = pack_args(all.args)
+  return { name = text, specs = specs, options = all }
+end
+
+--- Whether its workers could start: a typo is to end the start here, not to crash worker after worker.
+-- Raises an error (clua.usage) when the script is missing or does not compile, or the user cannot be had.
+function registration.check(self)
+  local script = self.options.script
+  local file, message = io.open(script, "r")
+  if not file then
+    usage.refuse(("cannot read the worker script of %s: %s"):format(self.name, message), "ENOENT")
+  end
+  file:close()
+  local chunk
+  chunk, message = loadfile(script)
+  if not chunk then usage.refuse(message) end
+  local ok, why, code = core.check_user(self.options.user or "", self.options.group or "")
+  if not ok then usage.refuse(("register %s: %s"):format(self.name, why), code) end
+end
+
+return registration
