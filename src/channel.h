@@ -4,6 +4,7 @@
 #ifndef CLUA_CHANNEL_H
 #define CLUA_CHANNEL_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +15,9 @@ enum {
     CHANNEL_LOANS_MAX = 64,    /* loans in one packet; SCM_MAX_FD is 253 */
     CHANNEL_BYTES_MAX = 65536, /* payload of one packet */
 };
+
+/* Sent by the master to a worker that hangs, a moment before SIGKILL. Ctrl-\ reaches it too, as in other runtimes. */
+#define WORKER_TRACEBACK_SIGNAL SIGQUIT
 
 enum channel_type {
     /* master -> worker */

@@ -4,8 +4,10 @@
  * table (thread -> struct task), which keeps them alive and finds the task of a coroutine that is resumed. */
 #include "lua_host.h"
 
+#include <errno.h>
 #include <luajit.h>
 #include <lualib.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -468,6 +470,27 @@ void host_close(void) {
     free_count = 0;
     free(last_error);
     last_error = NULL;
+}
+
+/* ---- what is it doing? ---------------------------------------------------------------------------------------- */
+
+static void log_traceback(lua_State *L, lua_Debug *where) {
+    (void)where;
+    lua_sethook(L, NULL, 0, 0);
+    luaL_traceback(L, L, "running:", 0);
+    log_write(CLUA_LOG_WARN, "%s", lua_tostring(L, -1));
+    lua_pop(L, 1);
+}
+
+/* Like the luajit command's handler of SIGINT: setting a hook is what a signal handler may do to a Lua state. */
+static void ask_for_traceback(int signum) {
+    (void)signum;
+    if (main_state) lua_sethook(main_state, log_traceback, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+}
+
+int host_traceback_on(int signum) {
+    struct sigaction action = {.sa_handler = ask_for_traceback, .sa_flags = SA_RESTART};
+    return sigaction(signum, &action, NULL) < 0 ? -errno : 0;
 }
 
 const char *host_version(void) {

@@ -74,6 +74,10 @@ void host_set_arg(char **argv, int argc, int script);
 /* Adds the directory of a script to the front of package.path and package.cpath. */
 void host_add_path(const char *script);
 
+/* From now on this signal logs a traceback of the Lua code that is running, if that can be had: code that the JIT has compiled
+ * into a loop does not look at hooks. 0 or UV_E*. */
+int host_traceback_on(int signum);
+
 /* Adds a C module: require(name) calls open. */
 void host_preload(const char *name, lua_CFunction open);
 

@@ -125,6 +125,7 @@ static int worker_main(void) {
     }
     if (worker_open(&loop) < 0 || open_lua() < 0) return EXIT_SYSTEM;
     host_set_uncaught(worker_failed);
+    host_traceback_on(WORKER_TRACEBACK_SIGNAL);
     const struct boot *boot = worker_boot();
     char *args[1 + SEGMENT_ARGS_BYTES / 2];
     char script[sizeof boot->script];

@@ -145,6 +145,7 @@ static void check_tick(struct slot *slot) {
     if (tick != slot->last_tick) {
         slot->last_tick = tick;
         slot->still_checks = 0;
+        slot->asked_for_traceback = false;
         return;
     }
     slot->still_checks++; /* checks, not time: a master that was stopped itself has not looked meanwhile */
@@ -153,6 +154,11 @@ static void check_tick(struct slot *slot) {
     bool waits = atomic_load_explicit(&slot->segment->figures.busy_since_ms, memory_order_relaxed) == 0;
     if (waits && hang_timeout > 0 && hang_timeout < ASLEEP_MS) hang_timeout = ASLEEP_MS;
     if (hang_timeout == 0 || (uint64_t)slot->still_checks * CHECK_MS < hang_timeout || slot->hung) return;
+    if (!slot->asked_for_traceback) { /* it has until the next check to say what it was doing */
+        slot->asked_for_traceback = true;
+        kill(slot->pid, WORKER_TRACEBACK_SIGNAL);
+        return;
+    }
     slot->hung = true;
     log_write(CLUA_LOG_ERROR, "worker %u of %s, pid %d, hangs: its loop has not turned for %.3g s: killing it",
               slot->worker_id, slot->pool->options.name, (int)slot->pid, hang_timeout / 1000.0);

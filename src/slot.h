@@ -34,7 +34,8 @@ struct slot {
     int channel_fd;
     int segment_fd; /* kept for an upgrade, which maps it again */
     uv_poll_t channel;
-    bool drain_unsent, wants_write, hung;
+    bool drain_unsent, wants_write;
+    bool asked_for_traceback, hung;
     bool swept, handle_closed; /* freed when both are true */
     bool has_unowned;          /* lent connections whose descriptor the master gives up once they are taken */
 

@@ -295,7 +295,7 @@ static int watch_parent(void) {
 
 /* Terminal keys reach the whole process group; what they mean is the master's to say. */
 static void ignore_terminal_signals(void) {
-    static const int signals[] = {SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGPIPE, SIGTTIN, SIGTTOU, SIGTSTP, SIGWINCH};
+    static const int signals[] = {SIGINT, SIGHUP, SIGUSR1, SIGPIPE, SIGTTIN, SIGTTOU, SIGTSTP, SIGWINCH};
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], SIG_IGN);
 }
 

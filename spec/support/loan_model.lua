@@ -4,7 +4,7 @@
 --
 --   reads_without_winning, steals_without_swap, reuses_before_drop, does_not_own, relends_reading, closes_untouched,
 --   given_back_means_done, sweeps_before_ring, ignores_truncation, looks_only_when_readable, shuts_what_is_taken,
---   pushes_before_storing, keeps_descriptor
+--   pushes_before_storing, keeps_descriptor, announces_no_answer, believes_announcement
 --
 -- Not in the model: memory order (words and ring positions are atomic in C), a full ring, what a hostile worker does.
 
@@ -87,7 +87,7 @@ return function(bounds, mutations)
       end)
       if readers > 1 then return "a connection is read by two workers" end
       if s[connection.answered] > s[connection.sent] then return "a request is answered twice" end
-      -- excused: its worker was killed while it was reading or responding.
+      -- excused: its worker was killed between a request and its answer.
       if s[connection.excused] == 0 then
         if s[connection.outcome] == LOST_REPLY then return "a lost reply for a request that nobody was reading" end
         if s[connection.outcome] == OPEN and s[connection.answered] < m.requests and is_over(s, c) then

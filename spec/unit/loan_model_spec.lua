@@ -49,6 +49,8 @@ describe("the search notices when", function()
     { "ignores_truncation", "a worker ignores a message that came without its descriptor", waits },
     { "looks_only_when_readable", "a worker drops what was taken only when bytes come", endless },
     { "sweeps_before_ring", "a death is treated before the ring is drained", reused },
+    { "announces_no_answer", "a worker says only after its write that it has answered", lost },
+    { "believes_announcement", "the master believes in an answer that was never written", waits },
     { "keeps_descriptor", "the master does not close at DONE", "a descriptor is left in the master" },
   }
   for _, mutation in ipairs(mutations) do

@@ -593,7 +593,7 @@ describe("clua.supervisor", function()
 
   describe("adopt", function()
     -- Workers as { id, state }, numbered in their order, of a master that was upgraded.
-    local function adopt(count, workers)
+    local function adopt(count, workers, state)
       local world = World.new { count = count }
       local known = {}
       for serial, worker in ipairs(workers) do
@@ -601,7 +601,7 @@ describe("clua.supervisor", function()
         known[serial] = { id = worker[1], serial = serial, pid = 1000 + serial, state = worker[2] }
       end
       world.serials = #workers
-      world.supervisor:adopt(known)
+      world.supervisor:adopt(known, state)
       return world
     end
 
@@ -636,6 +636,35 @@ describe("clua.supervisor", function()
       assert.same({ 2 }, world:serials_in("ready"))
       world:exit(1, nil, "SIGKILL")
       assert.same({}, world:took())
+    end)
+
+    it("begins again what was under way", function()
+      local before = World.running { count = 2 }
+      before.supervisor:on_leave(2, "maxc")
+      assert.same({ reloading = false, recycling = { [1002] = "maxc" } }, before.supervisor:state())
+      before.supervisor:reload()
+      local state = before.supervisor:state()
+      assert.is_true(state.reloading)
+
+      local world = adopt(2, { { 1, "ready" }, { 2, "ready" } }, { reloading = false, recycling = { [1002] = "maxc" } })
+      assert.same({ "start 2: #3" }, world:took())
+      world:ready(3)
+      assert.same({ "retire #2" }, world:took())
+
+      world = adopt(1, { { 1, "ready" }, { 1, "starting" } }, { reloading = true, recycling = {} })
+      assert.same({ "retire #2", "start 1: #3" }, world:took())
+      world:ready(3)
+      world:exit(1)
+      assert.same({ "retire #1", "reload done" }, world:took())
+    end)
+
+    it("does not begin a reload again that only waits for an old worker", function()
+      local world = World.running { count = 1 }
+      world.supervisor:reload()
+      assert.is_true(world.supervisor:is_reloading())
+      world:ready(2)
+      assert.is_false(world.supervisor:is_reloading())
+      assert.same({ reloading = false, recycling = {} }, world.supervisor:state())
     end)
 
     it("can reload, and stops with all of them", function()

@@ -3,7 +3,7 @@
 local layout = {
   -- Words of a loan (src/segment.h).
   FREE = 0, UNTOUCHED = 1, IDLE = 2, READING = 3, RESPONDING = 4, TAKEN = 5, RETURNED = 6, GIVEN_PARKED = 7,
-  GIVEN_BACK = 8,
+  GIVEN_BACK = 8, WORD_ANSWERED = 9,
   -- Completions.
   DONE = 1, PARK = 2, BACK = 3, DROP = 4,
   -- Where the master has a connection.
@@ -22,8 +22,9 @@ local WORKERS, CHANNEL, RING = 2, 3, 3
 
 local CONNECTION = { "sent", "answered", "outcome", "unread", "where", "fd", "shut", "excused", "worker", "loan" }
 local WORKER = { "life", "told", "draining" }
--- word, conn and taken are the segment's word and the master's record; the rest is the worker's own view of the loan.
-local LOAN = { "word", "conn", "taken", "pc", "stream", "dup", "kind" }
+-- word, begun and written are the segment's (an answer counts as one byte), conn and taken the master's record; the
+-- rest is the worker's own view of the loan.
+local LOAN = { "word", "begun", "written", "conn", "taken", "pc", "stream", "dup", "kind" }
 
 --- Numbers the fields. bounds: connections, requests of each client, loans of each worker.
 function layout.new(bounds)

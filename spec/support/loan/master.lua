@@ -73,14 +73,25 @@ return function(m, mutations)
     end
   end
 
+  -- What the kernel knows better than a worker that died beside its write: how much of the answer it was given.
+  local function true_word(n, worker, i, c, word)
+    if word ~= l.WORD_ANSWERED and word ~= RESPONDING then return word end
+    if word == l.WORD_ANSWERED and mutations.believes_announcement then return IDLE end
+    local given = n[connections[c].answered]
+    if word == l.WORD_ANSWERED and given == n[worker.written[i]] then return IDLE end
+    return given == n[worker.begun[i]] and READING or RESPONDING
+  end
+
   -- The end of a loan whose worker has died without a word in the ring.
   local function sweep_one(n, worker, i)
     local c, word, taken = n[worker.conn[i]], n[worker.word[i]], n[worker.taken[i]] == 1
+    word = true_word(n, worker, i, c, word)
     local given_back = word == l.GIVEN_PARKED or word == l.GIVEN_BACK
     if not (mutations.sweeps_before_ring and given_back) then free(n, worker, i) end
-    if c == 0 or taken then return end
+    if taken then return end
     if word == READING and not mutations.relends_reading then
-      n[connections[c].outcome] = l.LOST_REPLY
+      -- Of a client that has hung up only the end was being read.
+      if n[connections[c].outcome] == l.OPEN then n[connections[c].outcome] = l.LOST_REPLY end
       forget(n, c)
     elseif word == RESPONDING or word == RETURNED or (word == UNTOUCHED and mutations.closes_untouched)
       or (given_back and mutations.given_back_means_done) then

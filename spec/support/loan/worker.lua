@@ -78,8 +78,18 @@ return function(m, mutations)
     end
   end
 
-  steps[EXECUTING] = function(_, worker, i, _, go)
-    go("publishes responding of", ANSWERING, function(n) n[worker.word[i]] = RESPONDING end)
+  -- An answer after which the connection goes on is announced before its only write; another one is not.
+  steps[EXECUTING] = function(s, worker, i, c, go)
+    local answered = s[connections[c].answered]
+    local function begin(n, word)
+      n[worker.begun[i]], n[worker.written[i]], n[worker.word[i]] = answered, answered + 1, word
+    end
+    if not mutations.announces_no_answer then
+      go("announces its answer to", ANSWERING, function(n) begin(n, l.WORD_ANSWERED) end)
+    end
+    if mutations.announces_no_answer or answered + 1 == m.requests then
+      go("publishes responding of", ANSWERING, function(n) begin(n, RESPONDING) end)
+    end
   end
 
   steps[ANSWERING] = function(s, _, _, c, go)
@@ -87,7 +97,8 @@ return function(m, mutations)
   end
 
   steps[ANSWERED] = function(s, worker, i, c, go)
-    go("publishes idle of", WATCH, function(n) n[worker.word[i]] = IDLE end)
+    local announced = s[worker.word[i]] == l.WORD_ANSWERED or mutations.announces_no_answer
+    if announced then go("publishes idle of", WATCH, function(n) n[worker.word[i]] = IDLE end) end
     if s[connections[c].answered] == m.requests then go("has done with", SHUTTING) end
   end
 
@@ -130,8 +141,10 @@ return function(m, mutations)
     for i = 1, m.loans do
       local c, word = s[worker.conn[i]], s[worker.word[i]]
       -- What design.md allows to be lost.
-      local in_work = s[worker.taken[i]] == 0 and (word == READING or word == RESPONDING)
-      if c ~= 0 and in_work then n[connections[c].excused] = 1 end
+      local in_work = word == READING or word == RESPONDING or word == l.WORD_ANSWERED
+      if c ~= 0 and s[worker.taken[i]] == 0 and in_work and s[connections[c].answered] < s[connections[c].sent] then
+        n[connections[c].excused] = 1
+      end
       clear(n, worker, i)
       n[worker.dup[i]] = 0
     end
