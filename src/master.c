@@ -113,8 +113,11 @@ static void look_at(struct slot *slot, uint64_t now) {
         master.last_busy_ms = now;
 }
 
+/* A lone worker has nobody to lose connections to; but one that was found stuck is looked at until it runs again, or
+ * nothing would ever be lent to it. */
 static bool worth_watching(const struct pool *pool) {
-    return pool->options.steal_after_ms > 0 && pool->slots && pool->slots->next;
+    if (pool->options.steal_after_ms == 0 || !pool->slots) return false;
+    return pool->slots->next || pool->slots->stuck;
 }
 
 static void watch(uv_timer_t *timer) {

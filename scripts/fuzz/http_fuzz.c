@@ -503,8 +503,14 @@ static unsigned count_answers(void) {
 
 static void run(const char *bytes, size_t len, bool upgrades) {
     struct http_config config = {
-        .max_head_bytes = 2048, .max_url_bytes = 512, .max_headers = 20, .max_body_bytes = 100000,
-        .head_timeout_ms = 10000, .body_timeout_ms = 10000, .keep_alive_timeout_ms = 20000, .write_timeout_ms = 10000,
+        .max_head_bytes = 2048,
+        .max_url_bytes = 512,
+        .max_headers = 20,
+        .max_body_bytes = 100000,
+        .head_timeout_ms = 10000,
+        .body_timeout_ms = 10000,
+        .keep_alive_timeout_ms = 20000,
+        .write_timeout_ms = 10000,
         .upgrades = upgrades,
     };
     output.len = seen.len = 0;
@@ -567,7 +573,8 @@ static void compare(const char *bytes, size_t len) {
     bool same = same_len == before_refusal(&pieces) && (same_len < whole.len) == (same_len < pieces.len) &&
                 (same_len == 0 || memcmp(whole.data, pieces.data, same_len) == 0);
     if (!same)
-        fprintf(stderr, "at once:\n%.*s\none by one:\n%.*s\n", (int)whole.len, whole.data, (int)pieces.len, pieces.data);
+        fprintf(stderr, "at once:\n%.*s\none by one:\n%.*s\n", (int)whole.len, whole.data, (int)pieces.len,
+                pieces.data);
     CHECK(same);
 }
 

@@ -201,6 +201,26 @@ describe("a master that is stopped", function()
   end)
 end)
 
+describe("a machine that sleeps", function()
+  after_each(cluster.cleanup)
+
+  it("for longer than hang_timeout has no hung worker when it wakes, whoever wakes first", function()
+    local c = cluster.up { app = "hello", options = { cnum = 2, hang_timeout = 3 } }
+    local workers = c:workers()
+    for _, member in ipairs(workers) do assert(uv.kill(member.pid, "sigstop")) end
+    c:signal("sigstop")
+    local till = loop.now() + 4
+    loop.wait(function() return loop.now() > till end, 10)
+    c:signal("sigcont")
+    c:signal("sigttin")
+    c:wait_log("worker 3 of .* ready")
+    for _, member in ipairs(workers) do assert(uv.kill(member.pid, "sigcont")) end
+    for _ = 1, 20 do assert.equal(200, (client.get(c:address(), "/"))) end
+    assert.equal(0, c:count("hangs"))
+    assert.equal(0, c:count("exited"))
+  end)
+end)
+
 describe("a master that is killed", function()
   after_each(cluster.cleanup)
 

@@ -246,7 +246,10 @@ describe("an upgrade", function()
     end
     assert.equal(0, zombies(c))
     upgrade(c)
-    assert.equal(3, #c:wait_workers(3)) -- scaled by hand, not by the script
+    mark = c:mark()
+    c:signal("sigttin")
+    c:wait_log("scaled from 3 to 4", mark) -- what was scaled by hand has stayed
+    c:wait_workers(4)
     get(c:address())
     c:stop()
     assert.same({}, c:left())

@@ -74,10 +74,16 @@ function connection:await(predicate, seconds)
   return loop.await(self, predicate, seconds or DEADLINE_S)
 end
 
---- Sends; what cannot be sent shows as a closed connection on reading.
+--- Sends; what cannot be sent shows as a closed connection on reading. `written` is true when the last bytes have been
+-- taken, `write_error` why they were not.
 function connection:send(bytes)
   self.sent_at = loop.now()
-  if not self.handle:is_closing() then self.handle:write(bytes) end
+  self.written = false
+  if not self.handle:is_closing() then
+    self.handle:write(bytes, function(err)
+      self.written, self.write_error = true, err
+    end)
+  end
   return self
 end
 

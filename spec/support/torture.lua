@@ -39,8 +39,9 @@ local function incident(self, kind, conn, request, detail)
 end
 
 local function new_request(self, name, kind, number, headers, body)
-  local request = { client = name, token = new_token(self), expect = kind == "body" and #body or kind == "big" and number or 0 }
-  request.bytes = client.format(body and "POST" or "GET", ("/%s/%d/%s"):format(kind, number, request.token), headers, body)
+  local request = { client = name, token = new_token(self), expect = body and #body or kind == "big" and number or 0 }
+  local path = ("/%s/%d/%s"):format(kind, number, request.token)
+  request.bytes = client.format(body and "POST" or "GET", path, headers, body)
   return request
 end
 
@@ -226,7 +227,7 @@ table.sort(NAMES) -- pairs() has another order in each process
 
 -- A signal that waits unread would merge with the next one like it.
 local function wait_scaled(self)
-  self.cluster:wait(function() return self.cluster:count(" scaled from ") == self.counts.more_done end, "the scaling")
+  self.cluster:wait(function() return self.cluster:count(" scaled from ") == self.counts.scalings end, "the scaling")
 end
 
 local function strike(self, random)
@@ -241,7 +242,7 @@ local function strike(self, random)
   events[name](self, pid)
   self.counts[name] = (self.counts[name] or 0) + 1
   if self.scaled ~= scaled then
-    self.counts.more_done = self.counts.more_done + 1
+    self.counts.scalings = self.counts.scalings + 1
     wait_scaled(self)
   end
   progress(self, random(60))
@@ -337,8 +338,8 @@ function Torture:summary()
   table.sort(parts)
   local blows = {}
   for _, name in ipairs(NAMES) do blows[#blows + 1] = name .. " " .. (self.counts[name] or 0) end
-  return ("seed %d, %.0f s: %d answers (%s) on %d connections; events: %s; log: %d upgrades, %d reloads done, %d recycled; "
-    .. "%d requests or connections lost with a worker that was killed; %d violations"):format(self.seed,
+  return ("seed %d, %.0f s: %d answers (%s) on %d connections; events: %s; log: %d upgrades, %d reloads done, "
+    .. "%d recycled; %d requests or connections lost with a worker that was killed; %d violations"):format(self.seed,
     loop.now() - self.began, self.answered, table.concat(parts, ", "), self.connections, table.concat(blows, ", "),
     self.cluster:count("upgraded, generation"), self.cluster:count("reload of .* done"),
     self.cluster:count("leaves %(maxc%)"), self.explained or 0, #self.violations)
@@ -349,7 +350,7 @@ end
 -- Returns an object with `violations` (texts), `answered`, `cluster`, summary().
 function Torture.run(options)
   local self = setmetatable({ seed = options.seed, print = options.print, tokens = 0, answered = 0, connections = 0,
-    scaled = 0, answers = {}, incidents = {}, violations = {}, kills = {}, killed = {}, counts = { more_done = 0 },
+    scaled = 0, answers = {}, incidents = {}, violations = {}, kills = {}, killed = {}, counts = { scalings = 0 },
     began = loop.now() }, Torture)
   math.randomseed(options.seed)
   -- Clients draw from math.random(); the blows must not depend on how often.
@@ -358,8 +359,8 @@ function Torture.run(options)
     state = (state * 1103515245 + 12345) % 2147483648
     return math.floor(state / 65536) % max + 1
   end
-  self.cluster = cluster.start { files = { record = "" }, dispatch = ([[
-    local master = require("clua").Master { max_fatal_restart = 1000000, restart_delay = 0.01, restart_delay_max = 0.05 }
+  self.cluster = cluster.start { dispatch = ([[
+    local master = require("clua").Master { max_fatal_restart = 99999, restart_delay = 0.01, restart_delay_max = 0.05 }
     master:register("127.0.0.1:0", %q, { cnum = %d, linger = 0.05, maxc = 60, hang_timeout = 600, queue_timeout = 600,
       args = { "records" } })
     os.execute("mkdir -p records")

@@ -61,8 +61,8 @@ describe("clua.upgrade", function()
 
   describe("needs_reload", function()
     local function options(change)
-      local all = { name = "80", script = "/app.lua", cnum = 2, args = "one\0", maxc = 0, linger = 0.2, hang_timeout = 60,
-        gone = "gone" }
+      local all = { name = "80", script = "/app.lua", cnum = 2, args = "one\0", maxc = 0, linger = 0.2,
+        hang_timeout = 60, gone = "gone" }
       for name, value in pairs(change or {}) do all[name] = value end
       return all
     end

@@ -22,9 +22,9 @@ local WORKERS, CHANNEL, RING = 2, 3, 3
 
 local CONNECTION = { "sent", "answered", "outcome", "unread", "where", "fd", "shut", "excused", "worker", "loan" }
 local WORKER = { "life", "told", "draining" }
--- word, begun and written are the segment's (an answer counts as one byte), conn and taken the master's record; the
--- rest is the worker's own view of the loan.
-local LOAN = { "word", "begun", "written", "conn", "taken", "pc", "stream", "dup", "kind" }
+-- word and written are the segment's (an answer counts as one byte, so `begun` is always one less), conn and taken the
+-- master's record; the rest is the worker's own view of the loan. What is of no more use is set to 0, for fewer states.
+local LOAN = { "word", "written", "conn", "taken", "pc", "stream", "dup", "kind" }
 
 --- Numbers the fields. bounds: connections, requests of each client, loans of each worker.
 function layout.new(bounds)

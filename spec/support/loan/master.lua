@@ -23,7 +23,7 @@ return function(m, mutations)
   end
 
   local function free(s, worker, i)
-    s[worker.conn[i]], s[worker.taken[i]], s[worker.word[i]] = 0, 0, FREE
+    s[worker.conn[i]], s[worker.taken[i]], s[worker.word[i]], s[worker.written[i]] = 0, 0, FREE, 0
   end
 
   local function lend(s, c, w, emit)
@@ -79,7 +79,7 @@ return function(m, mutations)
     if word == l.WORD_ANSWERED and mutations.believes_announcement then return IDLE end
     local given = n[connections[c].answered]
     if word == l.WORD_ANSWERED and given == n[worker.written[i]] then return IDLE end
-    return given == n[worker.begun[i]] and READING or RESPONDING
+    return given == n[worker.written[i]] - 1 and READING or RESPONDING
   end
 
   -- The end of a loan whose worker has died without a word in the ring.
@@ -107,7 +107,7 @@ return function(m, mutations)
     for i = 1, m.loans do
       if n[worker.conn[i]] ~= 0 then sweep_one(n, worker, i) end
     end
-    n[worker.life] = l.EMPTY
+    n[worker.life], n[worker.told], n[worker.draining] = l.EMPTY, 0, 0
     emit(("master treats the death of worker %d"):format(w), n)
   end
 
@@ -147,7 +147,7 @@ return function(m, mutations)
         treat_death(s, w, emit)
       elseif s[worker.life] == l.EMPTY then
         local n = copy(s)
-        n[worker.life], n[worker.told], n[worker.draining] = l.RUNNING, 0, 0
+        n[worker.life] = l.RUNNING
         emit(("master starts worker %d"):format(w), n)
       end
     end

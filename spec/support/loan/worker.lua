@@ -82,7 +82,7 @@ return function(m, mutations)
   steps[EXECUTING] = function(s, worker, i, c, go)
     local answered = s[connections[c].answered]
     local function begin(n, word)
-      n[worker.begun[i]], n[worker.written[i]], n[worker.word[i]] = answered, answered + 1, word
+      n[worker.written[i]], n[worker.word[i]] = answered + 1, word
     end
     if not mutations.announces_no_answer then
       go("announces its answer to", ANSWERING, function(n) begin(n, l.WORD_ANSWERED) end)
@@ -98,7 +98,9 @@ return function(m, mutations)
 
   steps[ANSWERED] = function(s, worker, i, c, go)
     local announced = s[worker.word[i]] == l.WORD_ANSWERED or mutations.announces_no_answer
-    if announced then go("publishes idle of", WATCH, function(n) n[worker.word[i]] = IDLE end) end
+    if announced then
+      go("publishes idle of", WATCH, function(n) n[worker.word[i]], n[worker.written[i]] = IDLE, 0 end)
+    end
     if s[connections[c].answered] == m.requests then go("has done with", SHUTTING) end
   end
 
@@ -123,7 +125,7 @@ return function(m, mutations)
 
   steps[STORING] = function(s, worker, i, _, go)
     go("stores the end of", PUSHING, function(n)
-      n[worker.word[i]] = word_after[s[worker.kind[i]]]
+      n[worker.word[i]], n[worker.written[i]] = word_after[s[worker.kind[i]]], 0
       if mutations.pushes_before_storing then clear(n, worker, i) end
     end)
   end
