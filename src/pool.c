@@ -41,9 +41,8 @@ struct pool *pool_new(const struct pool_options *options) {
     return pool;
 }
 
-static struct slot *choose(struct pool *pool, uint64_t now) {
-    struct slot *slots[CANDIDATES_MAX]; /* cppcheck-suppress uninitvar */
-    struct candidate candidates[CANDIDATES_MAX];
+/* Those that can take a connection now; returns how many. */
+static int collect(const struct pool *pool, uint64_t now, struct slot **slots, struct candidate *candidates) {
     int count = 0;
     for (struct slot *slot = pool->slots; slot && count < CANDIDATES_MAX; slot = slot->next) {
         if (!loan_can_take(slot, now)) continue;
@@ -54,6 +53,13 @@ static struct slot *choose(struct pool *pool, uint64_t now) {
             .handed = slot->handed,
         };
     }
+    return count;
+}
+
+static struct slot *choose(struct pool *pool, uint64_t now) {
+    struct slot *slots[CANDIDATES_MAX];
+    struct candidate candidates[CANDIDATES_MAX];
+    int count = collect(pool, now, slots, candidates);
     int best = pool->choose && count > 0 ? pool->choose(pool, slots, count) : -1;
     if (best < 0 || best >= count) best = balance_choose(candidates, (size_t)count);
     return best < 0 ? NULL : slots[best];

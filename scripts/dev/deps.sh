@@ -53,7 +53,7 @@ say() { printf '%s\n' "$*" >&2; }
 
 [ -n "$wanted" ] || { say "usage: deps.sh GROUP...   groups: build test lint fuzz bench peers" && exit 100; }
 for group in "$@"; do
-    case $group in build | test | lint | fuzz | bench | peers) ;; *) say "deps.sh: no group '$group' (build test lint bench peers)" && exit 100 ;; esac
+    case $group in build | test | lint | fuzz | bench | peers) ;; *) say "deps.sh: no group '$group' (build test lint fuzz bench peers)" && exit 100 ;; esac
 done
 
 # dpkg is asked once for all packages; a name that it does not know is an answer, not an error.

@@ -205,15 +205,20 @@ describe("a machine that sleeps", function()
   after_each(cluster.cleanup)
 
   it("for longer than hang_timeout has no hung worker when it wakes, whoever wakes first", function()
-    local c = cluster.up { app = "hello", options = { cnum = 2, hang_timeout = 3 } }
+    local c = cluster.up { app = "hello", options = { cnum = 2, hang_timeout = 4 } }
     local workers = c:workers()
+    local function pass(seconds)
+      local till = loop.now() + seconds
+      loop.wait(function() return loop.now() > till end, 10)
+    end
     for _, member in ipairs(workers) do assert(uv.kill(member.pid, "sigstop")) end
+    pass(0.5) -- the master has seen that they do not turn
     c:signal("sigstop")
-    local till = loop.now() + 4
-    loop.wait(function() return loop.now() > till end, 10)
+    pass(4.5)
     c:signal("sigcont")
     c:signal("sigttin")
     c:wait_log("worker 3 of .* ready")
+    pass(0.5) -- it has looked again, and has had the time for what it does about a hung one
     for _, member in ipairs(workers) do assert(uv.kill(member.pid, "sigcont")) end
     for _ = 1, 20 do assert.equal(200, (client.get(c:address(), "/"))) end
     assert.equal(0, c:count("hangs"))
