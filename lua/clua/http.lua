@@ -21,7 +21,7 @@ local options = require "clua.options"
 
 local http = {}
 
---- Options of createServer with their defaults; sizes in bytes, durations in seconds, 0 = no limit.
+--- Options of createServer with their defaults; sizes in bytes (0 allows none), durations in seconds (0 = no limit).
 http.defaults = {
   maxHeaderSize = 16384, -- request line and headers together: 431
   maxUrlSize = 8192, -- 414
