@@ -13,6 +13,7 @@ local core = require "clua.core.http"
 require "clua.socket" -- an upgraded connection becomes one
 local uv = require "luv"
 local Emitter = require "clua.emitter"
+local buffering = require "clua.socket.buffering"
 local client = require "clua.http.client"
 local is_callable = require "clua.callable"
 local file = require "clua.http.file"
@@ -194,10 +195,15 @@ function Server:off(event, fn)
 end
 
 --- server:emit("connection", socket) serves HTTP on the socket and takes it over.
+-- @treturn boolean|nil nil, message, code: "ECLOSED"; "EBUSY" when bytes of it have been read already: they would be
+--   lost
 function Server:emit(event, ...)
   local heard = Emitter.emit(self, event, ...)
   if event ~= "connection" then return heard end
   local socket = ...
+  if type(socket) == "table" and buffering.pending(socket) then
+    return nil, "bytes of this socket have been read already: hand it over before the first read", "EBUSY"
+  end
   return self._core:serve(socket)
 end
 

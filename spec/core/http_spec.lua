@@ -146,6 +146,19 @@ describe("http server", function()
     end)
   end)
 
+  it("takes no socket of which bytes have been read already: they would be lost", function()
+    local Socket = require "clua.socket"
+    local ends = uv.socketpair("stream", nil, { nonblock = true }, { nonblock = true })
+    local socket, other = Socket.from_fd(ends[1]), Socket.from_fd(ends[2])
+    socket:unshift("GET / HTT")
+    local ok, message, code = http.createServer(function() end):emit("connection", socket)
+    assert.is_nil(ok)
+    assert.truthy(message:find("read already", 1, true))
+    assert.equal("EBUSY", code)
+    socket:destroy()
+    other:destroy()
+  end)
+
   describe("the request", function()
     it("has its fields", function()
       local seen = {}
