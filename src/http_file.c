@@ -53,6 +53,7 @@ void http_file_pump(struct http_connection *connection) {
         size_t wanted = exchange->file_left < turn ? (size_t)exchange->file_left : turn;
         ssize_t n = sendfile(socket_fd, exchange->file_fd, &offset, wanted);
         if (n > 0) {
+            connection->stream->written += (uint32_t)n; /* past the stream, but the kernel counts it too */
             count(connection, (size_t)n);
             turn -= (size_t)n;
         } else if (n == 0) {
