@@ -111,10 +111,17 @@ else
 LUAJIT_LIBS := $(or $(call pkg,--libs luajit),-lluajit-5.1)
 endif
 
-# luv's own .pc file asks for PUC Lua. Its folder may hold that lua.h: it comes after LuaJIT's.
+# luv's own .pc file asks for PUC Lua, and so does cjson's. Their folder may hold that lua.h: it comes after LuaJIT's.
 LUV_INCLUDE := -isystem /usr/include/lua5.1
 LUV_ARCHIVE := $(call archive,liblua5.1-luv.a)
 LUV_LIBS := $(or $(LUV_ARCHIVE),-llua5.1-luv)
+
+CJSON_ARCHIVE := $(call archive,liblua5.1-cjson.a)
+CJSON_LIBS := $(or $(CJSON_ARCHIVE),-llua5.1-cjson)
+
+# A library in Lua: its text becomes a part of the binary.
+ARGPARSE := $(firstword $(wildcard /usr/share/lua/5.1/argparse.lua /usr/local/share/lua/5.1/argparse.lua))
+$(if $(ARGPARSE),,$(error argparse.lua not found: $(hint)))
 
 UV_INCLUDE := $(patsubst -I%,-isystem %,$(call pkg,--cflags libuv))
 UV_LIBS := $(or $(call pkg,--libs libuv),-luv)
@@ -131,13 +138,13 @@ endif
 
 INCLUDE := -Isrc $(LUAJIT_INCLUDE) $(LUV_INCLUDE) $(LLHTTP_INCLUDE) $(UV_INCLUDE)
 
-probe := $(shell printf '$(hash)include <%s>\n' stdio.h uv.h lua.h luv/luv.h llhttp.h | \
+probe := $(shell printf '$(hash)include <%s>\n' stdio.h uv.h lua.h luv/luv.h lua-cjson.h llhttp.h | \
 	sed '$$a $(hash)ifndef LUA_LJDIR\n$(hash)error lua.h found, but not that of LuaJIT\n$(hash)endif' | \
 	$(CC) $(INCLUDE) -E -x c - 2>&1 >/dev/null | sed -n '/error:/{s/.*error: //;s/$(hash)error //;p;q}')
 $(if $(probe),$(error $(probe): $(hint)))
 
 # Bytecode and headers fit one LuaJIT only: another one in the same place makes everything again.
-SYSTEM := $(shell stat -L -c '%n:%s:%Y' $(LUAJIT_ARCHIVE) $(LUV_ARCHIVE) $(LLHTTP_DIR:%=%/llhttp.c) 2>/dev/null) \
+SYSTEM := $(shell stat -L -c '%n:%s:%Y' $(LUAJIT_ARCHIVE) $(LUV_ARCHIVE) $(CJSON_ARCHIVE) $(ARGPARSE) $(LLHTTP_DIR:%=%/llhttp.c) 2>/dev/null) \
 	$(call pkg,--modversion luajit) $(call pkg,--modversion libuv) $(call pkg,--modversion libllhttp)
 
 # ---- flags -----------------------------------------------------------------------------------------------------------
@@ -176,7 +183,7 @@ COMPILE_LLHTTP := $(COMPILER) -std=gnu11 -w $(DEFINE) $(LLHTTP_INCLUDE) $(OPT) $
 # Only the Lua API is exported. With -Wl,-E a C module of Lua would find our functions before its own of the same name.
 EXPORT := $(patsubst %,-Wl$(comma)--export-dynamic-symbol='%*',lua_ luaL_ luaJIT_ luaopen_)
 LINK := $(CC) -pie $(OPT) $(SANITIZE) -Wl,-z,relro,-z,now $(EXPORT) $(LDFLAGS)
-LIBS := $(LUAJIT_LIBS) $(LUV_LIBS) $(LLHTTP_LIBS) $(UV_LIBS) -lm -ldl -lpthread
+LIBS := $(LUAJIT_LIBS) $(LUV_LIBS) $(CJSON_LIBS) $(LLHTTP_LIBS) $(UV_LIBS) -lm -ldl -lpthread
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 
@@ -229,7 +236,7 @@ $(OUT)/obj/llhttp/%.o: $(LLHTTP_DIR)/%.c $(OUT)/made-with/compile Makefile
 	$(call step,CC  ,$<) $(COMPILE_LLHTTP) -c -o $@ $<
 
 build/embedded.c: build/embed $(LUA_FILES) build/made-with/lua-files
-	$(call step,LUA ,lua/clua) build/embed $@ lua/
+	$(call step,LUA ,lua/clua) build/embed $@ lua/ argparse=$(ARGPARSE)
 
 build/embed: scripts/dev/embed.c build/made-with/luajit Makefile
 	$(call step,CC  ,$<) $(CC) -std=gnu11 $(WARN) -D_GNU_SOURCE $(LUAJIT_INCLUDE) -O1 -g -o $@ $< $(LUAJIT_LIBS) -lm -ldl

@@ -1,5 +1,6 @@
 /* BOTH. The command line, and the choice of what this process is: a worker that the master started (`--worker`, with
  * channel and segment inherited), or whoever runs a script; it becomes a master when the script calls dispatch().
+ * A word that names a command (lua/clua/cli.lua) runs that; everything about commands but this choice is Lua.
  *
  * Exit status: 0, 1 uncaught Lua error, 100 usage, 101 bug, 111 system. */
 #include <fcntl.h>
@@ -13,7 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <lua.h>
 #include <uv.h>
+
+#include <lua-cjson.h> /* wants lua.h before it */
 
 #include "channel.h"
 #include "log.h"
@@ -30,12 +34,15 @@
 enum { EXIT_UNCAUGHT = 1, EXIT_USAGE = 100, EXIT_SYSTEM = 111 };
 
 static const char usage_text[] = "usage: clua [-e CODE] [-t] [-v] [-h] [SCRIPT [ARGS...]]\n"
+                                 "       clua COMMAND [ARGS...]      clua help lists the commands\n"
                                  "Runs a Lua script on an event loop. A script that calls cluster.Master():dispatch()\n"
                                  "becomes the master of a cluster.\n"
                                  "  -e CODE   run CODE before the script\n"
                                  "  -t        test: run SCRIPT up to dispatch(), check what can be checked, exit\n"
                                  "  -v        print the version\n"
                                  "  -h        print this text\n";
+
+int luaopen_cjson_safe(lua_State *L); /* its header leaves it out */
 
 static uv_loop_t loop;
 
@@ -79,6 +86,8 @@ static int open_lua(void) {
     host_preload("clua.core.http", lua_http_open);
     host_preload("clua.core.http_client", lua_http_client_open);
     host_preload("clua.core.net", lua_net_open);
+    host_preload("cjson", luaopen_cjson);
+    host_preload("cjson.safe", luaopen_cjson_safe);
     return 0;
 }
 
@@ -156,6 +165,35 @@ static int usage_error(const char *text) {
     return EXIT_USAGE;
 }
 
+/* Commands are plain words; a script of that name is run as ./NAME. True with the function that runs the command on the
+ * stack; else the text that says that there is none may stand there. */
+static bool find_command(const char *word) {
+    lua_State *L = host_state();
+    if (word[strspn(word, "abcdefghijklmnopqrstuvwxyz-")] != '\0') return false;
+    if (!host_load_string("return require('clua.cli').find(...)", "=clua")) chunk_failed(host_error());
+    lua_pushstring(L, word);
+    if (host_run1(1, NULL, NULL) != TASK_FINISHED) chunk_failed(host_error());
+    return lua_isfunction(L, -1);
+}
+
+static int run_script(char **argv, int argc, int script) {
+    struct stat st;
+    bool exists = stat(argv[script], &st) == 0;
+    if (exists && S_ISDIR(st.st_mode)) {
+        fprintf(stderr, "clua: %s is a directory: name a Lua script\n", argv[script]);
+        return EXIT_USAGE;
+    }
+    const char *no_command = lua_tostring(host_state(), -1);
+    if (!exists && no_command) {
+        fprintf(stderr, "clua: no file of this name, and %s\n", no_command);
+        return EXIT_USAGE;
+    }
+    lua_settop(host_state(), 0);
+    host_add_path(argv[script]);
+    if (!host_load_file(argv[script])) return usage_error(host_error());
+    return run_chunk(argv + script + 1, argc - script - 1);
+}
+
 static int script_main(const char *code, char **argv, int argc, int script) {
     if (open_lua() < 0) return EXIT_SYSTEM;
     host_set_uncaught(script_failed);
@@ -165,14 +203,9 @@ static int script_main(const char *code, char **argv, int argc, int script) {
         run_chunk(NULL, 0);
     }
     if (script < argc) {
-        struct stat st;
-        if (stat(argv[script], &st) == 0 && S_ISDIR(st.st_mode)) {
-            fprintf(stderr, "clua: %s is a directory: name a Lua script\n", argv[script]);
-            return EXIT_USAGE;
-        }
-        host_add_path(argv[script]);
-        if (!host_load_file(argv[script])) return usage_error(host_error());
-        run_chunk(argv + script + 1, argc - script - 1);
+        int status = find_command(argv[script]) ? run_chunk(argv + script + 1, argc - script - 1)
+                                                : run_script(argv, argc, script);
+        if (status != 0) return status;
     }
     return run_loop();
 }

@@ -1,6 +1,7 @@
 /* BUILD. Run on the build host, linked with the same LuaJIT as clua: bytecode is only good for the LuaJIT that made it.
  *
- *   embed OUT.c ROOT     compiles ROOT/clua/<any depth>/<name>.lua and writes the table that src/embedded.h declares
+ *   embed OUT.c ROOT [NAME=FILE]...   compiles ROOT/clua/<any depth>/<name>.lua, and the FILE of a Lua library as the
+ *                                    module NAME, and writes the table that src/embedded.h declares
  *
  * A module is named by its path: clua/http.lua is "clua.http", clua/init.lua is "clua". Debug information is kept, and
  * the chunk is called "@clua/http.lua", so a traceback reads "clua/http.lua:12:". A syntax error is reported with file
@@ -22,7 +23,8 @@
 enum { EXIT_USER = 100, EXIT_SYSTEM = 111 };
 
 struct module {
-    char *path; /* below ROOT: "clua/http.lua" */
+    char *path; /* as tracebacks show it: "clua/http.lua" */
+    char *full; /* where it is read from */
     char *name; /* "clua.http" */
 };
 
@@ -83,6 +85,20 @@ static bool ends_with(const char *s, const char *end) {
     return len > end_len && strcmp(s + len - end_len, end) == 0;
 }
 
+static void add(char *path, char *full, char *name) {
+    struct module *more = realloc(modules, (module_count + 1) * sizeof(*modules));
+    if (!more) die(EXIT_SYSTEM, "embed: out of memory");
+    modules = more;
+    modules[module_count++] = (struct module){.path = path, .full = full, .name = name};
+}
+
+static void add_library(const char *argument) {
+    const char *equals = strchr(argument, '=');
+    if (!equals) die(EXIT_USER, "embed: NAME=FILE is expected, got %s", argument);
+    char *name = text("%.*s", (int)(equals - argument), argument);
+    add(text("%s.lua", name), text("%s", equals + 1), name);
+}
+
 static void collect(const char *root, const char *below) {
     char *dir_path = text("%s/%s", root, below);
     DIR *dir = opendir(dir_path);
@@ -97,10 +113,7 @@ static void collect(const char *root, const char *below) {
             collect(root, path);
             free(path);
         } else if (ends_with(path, ".lua")) {
-            struct module *more = realloc(modules, (module_count + 1) * sizeof(*modules));
-            if (!more) die(EXIT_SYSTEM, "embed: out of memory");
-            modules = more;
-            modules[module_count++] = (struct module){.path = path, .name = module_name(path)};
+            add(path, text("%s", full), module_name(path));
         } else {
             free(path);
         }
@@ -128,53 +141,53 @@ static int write_bytes(lua_State *L, const void *bytes, size_t len, void *arg) {
     return ferror(sink->out);
 }
 
-static void write_module(FILE *out, const char *root, const struct module *module, size_t index) {
+static void write_module(FILE *out, const struct module *module, size_t index) {
     /* A state of its own: what one module interned cannot change the next one's bytecode. */
     lua_State *L = luaL_newstate();
     if (!L) die(EXIT_SYSTEM, "embed: out of memory");
 
-    char *full = text("%s/%s", root, module->path);
-    FILE *in = fopen(full, "rb");
-    if (!in) die(EXIT_SYSTEM, "embed: cannot open %s: %s", full, strerror(errno));
+    FILE *in = fopen(module->full, "rb");
+    if (!in) die(EXIT_SYSTEM, "embed: cannot open %s: %s", module->full, strerror(errno));
     luaL_Buffer source;
     luaL_buffinit(L, &source);
     while (!feof(in) && !ferror(in)) {
         size_t n = fread(luaL_prepbuffer(&source), 1, LUAL_BUFFERSIZE, in);
         luaL_addsize(&source, n);
     }
-    if (ferror(in)) die(EXIT_SYSTEM, "embed: cannot read %s", full);
+    if (ferror(in)) die(EXIT_SYSTEM, "embed: cannot read %s", module->full);
     fclose(in);
     luaL_pushresult(&source);
 
     size_t len;
     const char *code = lua_tolstring(L, -1, &len);
     char *chunk_name = text("@%s", module->path);
-    /* The message begins with the chunk name; with ROOT before it, it is a path that an editor can open. */
-    if (luaL_loadbufferx(L, code, len, chunk_name, "t")) die(EXIT_USER, "%s/%s", root, lua_tostring(L, -1));
+    /* The message begins with the chunk name; the full name instead is a path that an editor can open. */
+    if (luaL_loadbufferx(L, code, len, chunk_name, "t")) {
+        die(EXIT_USER, "%s%s", module->full, lua_tostring(L, -1) + strlen(module->path));
+    }
 
     struct sink sink = {.out = out};
     fprintf(out, "static const unsigned char module_%zu[] = {", index);
-    if (lua_dump(L, write_bytes, &sink)) die(EXIT_SYSTEM, "embed: cannot dump %s", full);
+    if (lua_dump(L, write_bytes, &sink)) die(EXIT_SYSTEM, "embed: cannot dump %s", module->full);
     fprintf(out, "\n};\n\n");
 
     free(chunk_name);
-    free(full);
     lua_close(L);
 }
 
 int main(int argc, char **argv) {
-    if (argc != 3) die(EXIT_USER, "usage: embed OUT.c ROOT");
+    if (argc < 3) die(EXIT_USER, "usage: embed OUT.c ROOT [NAME=FILE]...");
     const char *root = argv[2];
     size_t root_len = strlen(root);
     while (root_len > 1 && root[root_len - 1] == '/') argv[2][--root_len] = '\0';
 
     collect(root, "clua");
+    for (int i = 3; i < argc; i++) add_library(argv[i]);
     if (module_count == 0) die(EXIT_USER, "embed: no .lua file below %s/clua", root);
     qsort(modules, module_count, sizeof(*modules), by_name);
     for (size_t i = 1; i < module_count; i++) {
         if (strcmp(modules[i - 1].name, modules[i].name) == 0) {
-            die(EXIT_USER, "%s/%s and %s/%s are both the module %s", root, modules[i - 1].path, root, modules[i].path,
-                modules[i].name);
+            die(EXIT_USER, "%s and %s are both the module %s", modules[i - 1].full, modules[i].full, modules[i].name);
         }
     }
 
@@ -182,7 +195,7 @@ int main(int argc, char **argv) {
     FILE *out = fopen(temporary, "w");
     if (!out) die(EXIT_SYSTEM, "embed: cannot create %s: %s", temporary, strerror(errno));
     fprintf(out, "/* Made by scripts/dev/embed.c from %s. Not to be edited. */\n#include \"embedded.h\"\n\n", root);
-    for (size_t i = 0; i < module_count; i++) write_module(out, root, &modules[i], i);
+    for (size_t i = 0; i < module_count; i++) write_module(out, &modules[i], i);
     fprintf(out, "const struct embedded_module embedded_modules[] = {\n");
     for (size_t i = 0; i < module_count; i++) {
         fprintf(out, "    {.name = \"%s\", .bytecode = module_%zu, .len = sizeof(module_%zu)},\n", modules[i].name, i,

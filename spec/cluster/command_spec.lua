@@ -1,0 +1,56 @@
+-- The commands of the command line, and what is no command.
+
+local uv = require "luv"
+local cluster = require "spec.support.cluster"
+local command = require "spec.support.command"
+
+local function clua(...)
+  return command.run(cluster.binary, { ... })
+end
+
+describe("clua COMMAND", function()
+  it("help lists every command with one line, and says how each is used", function()
+    local cli = require "clua.cli"
+    local out, err, code = clua "help"
+    assert.same({ "", 0 }, { err, code })
+    for _, name in ipairs(cli.commands) do
+      assert.truthy(out:find("\n  " .. name .. " +%S"), name .. " is not listed:\n" .. out)
+      local usage, _, status = clua("help", name)
+      assert.equal(0, status)
+      assert.truthy(usage:find("Usage: clua " .. name, 1, true), usage)
+      local same = clua(name, "--help")
+      assert.equal(usage:gsub("%s+$", ""), (same:gsub("%s+$", "")))
+    end
+  end)
+
+  it("of a wrong name says what was meant", function()
+    local out, err, code = clua "halp"
+    assert.same({ "", "clua: no file of this name, and no command 'halp', did you mean 'help'?\n", 100 },
+      { out, err, code })
+    out, err, code = clua("help", "qqqqqqq")
+    assert.same({ "", "clua help: no command 'qqqqqqq': clua help lists them\n", 100 }, { out, err, code })
+  end)
+
+  it("of a wrong option says where to look", function()
+    local out, err, code = clua("help", "--colour")
+    assert.same({ "", 100 }, { out, code })
+    assert.equal("clua help: unknown option '--colour': see clua help --help\n", err)
+  end)
+
+  it("is a script when it has a slash or a dot", function()
+    local dir = assert(uv.fs_mkdtemp("/tmp/clua-spec-XXXXXX"))
+    cluster.write(dir .. "/help", "print('a script', ...)")
+    local out, err, code = clua(dir .. "/help", "one")
+    uv.fs_unlink(dir .. "/help")
+    uv.fs_rmdir(dir)
+    assert.same({ "a script\tone\n", "", 0 }, { out, err, code })
+  end)
+end)
+
+describe("the binary alone", function()
+  it("has JSON and argparse in it, wherever it is run", function()
+    local out, err, code = command.run("/usr/bin/env", { "-C", "/", "LUA_PATH=", "LUA_CPATH=", cluster.binary, "-e",
+      "print(require('cjson').encode { 1, true }, type(require('argparse')), require('cjson.safe').decode('{') == nil)" })
+    assert.same({ "[1,true]\ttable\ttrue\n", "", 0 }, { out, err, code })
+  end)
+end)
