@@ -222,6 +222,7 @@ end
 function next_replacement(self)
   while not self.replacing and #self.queue > 0 do
     local entry = table.remove(self.queue, 1)
+    entry.job.begun = true
     local place = self.places[entry.id]
     if not place or (entry.only and place.current ~= entry.only) then
       skip_entry(self, entry.job)
@@ -263,11 +264,27 @@ local function new_job(self, ids, only, done)
   next_replacement(self)
 end
 
---- Replaces every worker, one at a time, each new one ready before its old one finishes. A reload asked for during one
--- follows it.
+-- The reload that has not replaced anything yet, if there is one: it does for whoever asks now, too.
+local function waiting_reload(self)
+  for _, job in ipairs(self.jobs) do
+    if job.reload and not job.begun then return job end
+  end
+end
+
+--- Replaces every worker, one at a time, each new one ready before its old one finishes. What is asked for during a
+-- reload is done by one more, which follows it, however often that was.
 -- @tparam[opt] function done done(failure or nil), when the last old worker is gone or the reload has stopped
 function Supervisor:reload(done)
   if self.stopping then return end
+  local waiting = waiting_reload(self)
+  if waiting then
+    local first = waiting.done
+    waiting.done = function(failure)
+      first(failure)
+      if done then done(failure) end
+    end
+    return
+  end
   local ids = {}
   for id = 1, self.count do ids[id] = id end
   self.ops.log("info", ("reload of %s started"):format(self.name))

@@ -40,9 +40,10 @@ local function environment(extra, mark)
   return list
 end
 
--- One line of the log: fields of it when it is one of clua's, else the text alone.
+-- One line of the log: fields of it when it is one of clua's, else the text alone. What a sanitizer writes of a process
+-- that is killed meanwhile may stand before it, without a line end.
 local function parse(line)
-  local time, role, pid, level, text = line:match("^(%d%d%d%d%-%S+Z) (%a+ ?%d*)%[(%d+)%] (%a+): (.*)$")
+  local time, role, pid, level, text = line:match("(%d%d%d%d%-%d%d%-%d%dT%S+Z) (%a+ ?%d*)%[(%d+)%] (%a+): (.*)$")
   if not time then return { text = line } end
   return { time = time, role = role, pid = tonumber(pid), level = level, text = text }
 end

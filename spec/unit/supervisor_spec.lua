@@ -201,6 +201,22 @@ describe("clua.supervisor", function()
       assert.same({ 5, 6 }, world:serials_in("ready"))
     end)
 
+    it("that waits does for all who ask meanwhile", function()
+      local world = World.running { count = 1 }
+      local heard = {}
+      local function hear(name) return function(failure) heard[#heard + 1] = name .. ": " .. tostring(failure) end end
+      world.supervisor:reload(hear "running")
+      for _, name in ipairs { "a", "b", "c" } do world.supervisor:reload(hear(name)) end
+      world:ready(2)
+      world:exit(1)
+      assert.same({ "running: nil" }, heard)
+      world:ready(3)
+      world:exit(2)
+      assert.same({ "start 1: #2", "retire #1", "start 1: #3", "reload done", "retire #2", "reload done" }, world:took())
+      assert.same({ "running: nil", "a: nil", "b: nil", "c: nil" }, heard)
+      assert.is_false(world.supervisor:is_reloading())
+    end)
+
     it("that waits goes on when the one before it fails", function()
       local world = World.running { count = 2 }
       world.supervisor:reload()
