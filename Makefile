@@ -245,7 +245,7 @@ build/embed: scripts/dev/embed.c build/made-with/luajit Makefile
 
 # ---- for the specs: the parts of the core that need neither Lua nor an event loop, called through LuaJIT's FFI ---------
 
-SPEC_PARTS := wheel segment channel balance slot_state log cpus privilege
+SPEC_PARTS := wheel segment channel balance slot_state log cpus privilege blame quarantine
 SPEC_C_FILES := $(SPEC_PARTS:%=src/%.c) spec/support/core.c
 SPEC_H_FILES := $(SPEC_PARTS:%=src/%.h)
 
@@ -257,7 +257,7 @@ $(OUT)/spec.so: $(SPEC_C_FILES) $(SPEC_H_FILES) $(OUT)/made-with/compile Makefil
 
 # ---- for make fuzz: the HTTP connection, on a stream and a loop that http_fuzz.c plays -----------------------------------
 
-FUZZ_PARTS := $(filter-out http_date http_response_parser,$(patsubst src/%.c,%,$(wildcard src/http_*.c))) buffer wheel
+FUZZ_PARTS := $(filter-out http_date http_response_parser,$(patsubst src/%.c,%,$(wildcard src/http_*.c))) blame buffer quarantine wheel
 FUZZ_OBJECTS := $(FUZZ_PARTS:%=$(OUT)/obj/%.o) $(OUT)/obj/http_fuzz.o $(filter $(OUT)/obj/llhttp/%,$(OBJECTS))
 
 build/fuzz/http: $(FUZZ_OBJECTS) build/fuzz/seed

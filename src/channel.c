@@ -69,6 +69,8 @@ static bool has_shape(const struct channel_message *message, size_t fd_count) {
         return head->len == sizeof message->u.leave;
     case CHANNEL_BROADCAST:
         return head->len >= 8 && message->u.broadcast.name_len <= head->len - 8;
+    case CHANNEL_QUARANTINE:
+        return head->len >= 12 && message->u.quarantine.kept <= head->len - 12;
     }
     return false;
 }

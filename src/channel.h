@@ -32,6 +32,8 @@ enum channel_type {
     CHANNEL_FIRST,     /* clients of this protocol speak first */
     CHANNEL_LEAVE,     /* leave: replace me; for SIGTERM the worker is draining already */
     CHANNEL_BROADCAST, /* broadcast */
+    /* master -> worker */
+    CHANNEL_QUARANTINE, /* quarantine: refuse requests with this line for a while */
 };
 
 enum leave_reason { LEAVE_TERM = 1, LEAVE_MAXC, LEAVE_MAX_RSS };
@@ -68,6 +70,12 @@ struct channel_message {
             uint32_t name_len; /* bytes starts with the name, the message follows */
             char bytes[CHANNEL_BYTES_MAX - 8];
         } broadcast;
+        struct {
+            uint32_t ms;
+            uint32_t line_len; /* of the whole line */
+            uint32_t kept;     /* bytes starts with so much of it, the reply follows */
+            char bytes[CHANNEL_BYTES_MAX - 12];
+        } quarantine;
         char bytes[CHANNEL_BYTES_MAX];
     } u;
 };

@@ -77,6 +77,7 @@ struct http_exchange {
     uint32_t trailer_count;
     char before; /* the last byte checked before `framing` */
     bool chunked, expects_continue, collecting, upgrade;
+    uint32_t blame; /* ticket, once the handler was called */
 
     /* response */
     enum http_response_state response;
@@ -106,6 +107,11 @@ void http_exchange_release(struct http_exchange *exchange);
 
 static inline bool http_exchange_is_http10(const struct http_exchange *exchange) {
     return exchange->parser.http_minor == 0;
+}
+
+/* Method, space and target as they were sent stand at the beginning of the head. */
+static inline size_t http_head_line_len(const struct http_head *head) {
+    return (size_t)head->target + head->target_len;
 }
 
 /* Bytes of the body that have arrived and are not taken: in the span, in `body`, never in both. */

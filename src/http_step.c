@@ -3,9 +3,11 @@
 
 #include <assert.h>
 
+#include "blame.h"
 #include "http_file.h"
 #include "http_parser.h"
 #include "http_response.h"
+#include "quarantine.h"
 #include "worker.h"
 
 static uint64_t now_ms(const struct http_connection *connection) {
@@ -32,6 +34,7 @@ void http_exchange_end(struct http_connection *connection, bool complete) {
     if (exchange->owner.counted) {
         connection->hooks->on_ended(exchange, complete);
         exchange->owner.counted = false;
+        blame_end(exchange->blame);
         worker_request_end();
     }
     connection->exchange = NULL;
@@ -79,8 +82,38 @@ static void abandon(struct http_connection *connection) {
     stream_close(connection->stream);
 }
 
+/* The line has killed workers: the reply that its client would get after another death, without the death. */
+static bool is_quarantined(struct http_connection *connection) {
+    struct http_exchange *exchange = connection->exchange;
+    size_t len;
+    const char *reply =
+        quarantine_reply(exchange->head.base, http_head_line_len(&exchange->head), now_ms(connection), &len);
+    if (!reply) return false;
+    http_connection_send(connection, reply, len);
+    connection->unread = true;
+    http_exchange_end(connection, false);
+    http_enter(connection, HTTP_STATE_FLUSHING);
+    return true;
+}
+
+static void call_handler(struct http_connection *connection) {
+    struct http_exchange *exchange = connection->exchange;
+    exchange->owner.counted = true;
+    exchange->blame = blame_begin(exchange->head.base, http_head_line_len(&exchange->head), exchange->head.len);
+    connection->served = true;
+    worker_request_begin();
+    uint32_t before = blame_switch(exchange->blame);
+    if (exchange->upgrade) {
+        connection->hooks->on_upgrade(exchange);
+    } else {
+        connection->hooks->on_request(exchange);
+    }
+    blame_switch(before);
+}
+
 static bool handle_request(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
+    if (quarantine_count > 0 && is_quarantined(connection)) return true;
     http_enter(connection, exchange->request == HTTP_REQUEST_COMPLETE ? HTTP_STATE_WAITING : HTTP_STATE_BODY);
     if (exchange->request == HTTP_REQUEST_BODY) {
         uint64_t declared = exchange->chunked ? UINT64_MAX : exchange->parser.content_length;
@@ -102,14 +135,7 @@ static bool handle_request(struct http_connection *connection) {
         }
         if (exchange->request == HTTP_REQUEST_COMPLETE) http_enter(connection, HTTP_STATE_WAITING);
     }
-    exchange->owner.counted = true;
-    connection->served = true;
-    worker_request_begin();
-    if (exchange->upgrade) {
-        connection->hooks->on_upgrade(exchange);
-    } else {
-        connection->hooks->on_request(exchange);
-    }
+    call_handler(connection);
     return true;
 }
 

@@ -16,6 +16,7 @@
 
 #include <luv/lhandle.h>
 
+#include "blame.h"
 #include "borrow.h"
 #include "embedded.h"
 #include "log.h"
@@ -27,6 +28,7 @@ struct task {
     struct task *next, **back; /* free list or list of the suspended */
     task_done_fn done;
     void *data;
+    uint32_t blame; /* the request that it is a part of, see blame.h */
     bool suspended;
 };
 
@@ -212,6 +214,7 @@ static enum task_status task_run(int nargs, task_done_fn done, void *data, bool 
     case TASK_SUSPENDED:
         task->done = done;
         task->data = data;
+        task->blame = blame_running();
         task->suspended = true;
         list_add(&suspended_tasks, task);
         break;
@@ -263,7 +266,10 @@ enum task_status host_resume(lua_State *from, lua_State *co, int nargs) {
     }
     luaL_checkstack(co, nargs + 1, "arguments");
     lua_xmove(from, co, nargs);
+    uint32_t before = blame_running();
+    if (task) blame_switch(task->blame);
     enum task_status status = run(co, nargs);
+    blame_switch(before);
     if (status == TASK_SUSPENDED) return status;
     if (task && task->suspended) {
         task_end(task, status);

@@ -12,6 +12,7 @@
 #include "loan.h"
 #include "lobby.h"
 #include "log.h"
+#include "lua_blame.h"
 #include "lua_host.h"
 #include "lua_status.h"
 #include "lua_systemd.h"
@@ -60,7 +61,7 @@ static void slot_ready(struct slot *slot) {
     host_run(3, NULL, NULL);
 }
 
-/* exit: pool, serial, status or nil, signal or nil, seconds of life, requests, whether it had been ready */
+/* exit: pool, serial, status or nil, signal or nil, seconds of life, requests, what it was executing */
 static void slot_gone(struct slot *slot) {
     lua_State *L = begin_event("exit");
     push_slot(L, slot);
@@ -73,7 +74,7 @@ static void slot_gone(struct slot *slot) {
     }
     lua_pushnumber(L, (double)(uv_now(slot->channel.loop) - slot->started_at_ms) / 1000.0);
     lua_pushnumber(L, (double)atomic_load_explicit(&slot->segment->figures.scores, memory_order_relaxed));
-    lua_pushboolean(L, slot->ready_at_ms != 0);
+    lua_blame_push(L, slot);
     host_run(8, NULL, NULL);
 }
 
@@ -440,6 +441,7 @@ int lua_master_open(lua_State *L) {
         {"retire", core_retire},
         {"kill", core_kill},
         {"deliver", core_deliver},
+        {"quarantine", lua_blame_quarantine},
         {"workers", lua_status_workers},
         {"counters", lua_status_counters},
         {"pidfile", core_pidfile},

@@ -14,13 +14,15 @@
 
 enum {
     SEGMENT_MAGIC = 0x61756c63,
-    SEGMENT_LAYOUT = 1,
+    SEGMENT_LAYOUT = 2,
     SEGMENT_LOANS = 32768,       /* loans that one worker can have at a time; untouched pages cost nothing */
     SEGMENT_RING_ENTRIES = 1024, /* power of two; when it is full the worker keeps its completions and tries again */
     SEGMENT_ARGS_BYTES = 4096,
     SEGMENT_VALUES = 32, /* monset() values */
     SEGMENT_KEY_BYTES = 32,
     SEGMENT_VALUE_BYTES = 64,
+    SEGMENT_BLAMES = 64, /* requests in execution whose lines are known */
+    SEGMENT_BLAME_BYTES = 244,
 };
 
 /* What a worker says of one loan. The worker moves it, except for UNTOUCHED -> TAKEN and IDLE -> TAKEN, which are the
@@ -113,6 +115,19 @@ struct segment_value {
     char value[SEGMENT_VALUE_BYTES];
 };
 
+/* A request that the worker executes, for the log after its death. The bytes are a client's. */
+struct segment_blame {
+    uint32_t ticket;   /* names the request among those of this worker */
+    uint32_t line_len; /* of all of it; `line` has the beginning */
+    uint32_t in_execution;
+    char line[SEGMENT_BLAME_BYTES]; /* method, space, target */
+};
+
+struct segment_blames {
+    uint32_t running; /* ticket of the request whose code runs, 0: nobody's */
+    struct segment_blame entries[SEGMENT_BLAMES];
+};
+
 struct segment {
     uint32_t magic, layout; /* master */
     struct boot boot;       /* master */
@@ -120,6 +135,8 @@ struct segment {
     alignas(64) struct figures figures;
     _Atomic uint32_t values_version; /* odd while the worker changes `values` */
     struct segment_value values[SEGMENT_VALUES];
+
+    alignas(64) struct segment_blames blames;
 
     alignas(64) _Atomic uint32_t want; /* both: WANT_* */
 

@@ -140,6 +140,7 @@ static void handle_packet(struct slot *slot, const struct channel_message *messa
     case CHANNEL_DRAIN:
     case CHANNEL_DELIVER:
     case CHANNEL_SETTINGS:
+    case CHANNEL_QUARANTINE:
         protocol_broken(slot, "packet for the other side");
         break;
     }

@@ -15,10 +15,12 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "blame.h"
 #include "borrow.h"
 #include "channel.h"
 #include "log.h"
 #include "privilege.h"
+#include "quarantine.h"
 
 enum { PACKETS_PER_TURN = 8, SAMPLE_INTERVAL_MS = 1000, RETRY_MS = 2 };
 
@@ -168,6 +170,13 @@ static void drop_recalled(const struct channel_message *message) {
     }
 }
 
+static void quarantine(const struct channel_message *message) {
+    size_t kept = message->u.quarantine.kept;
+    const char *bytes = message->u.quarantine.bytes;
+    quarantine_add(bytes, kept, message->u.quarantine.line_len, bytes + kept, message->head.len - 12 - kept,
+                   uv_now(worker.loop) + message->u.quarantine.ms);
+}
+
 static void master_is_gone(void) {
     worker.orphan = true;
     uv_poll_stop(&worker.channel);
@@ -192,6 +201,9 @@ static void handle_packet(const int *fds, size_t fd_count) {
         break;
     case CHANNEL_SETTINGS:
         log_set_level((enum log_level)message->u.settings.log_level);
+        break;
+    case CHANNEL_QUARANTINE:
+        quarantine(message);
         break;
     case CHANNEL_READY:
     case CHANNEL_DOORBELL:
@@ -338,6 +350,7 @@ int worker_open(uv_loop_t *loop) {
     worker.is_worker = true;
     worker.term_timeout_ms = boot->term_timeout_ms;
     borrow_open(worker.segment, ring_doorbell);
+    blame_open(worker.segment);
     err = watch_parent(); /* after the change of user, which clears PDEATHSIG */
     if (err == 0) err = add_handles(loop);
     if (err < 0) log_write(CLUA_LOG_ERROR, "cannot start: %s", uv_strerror(err));

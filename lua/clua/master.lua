@@ -2,10 +2,12 @@
 -- never reads a byte from a client.
 -- @module clua.master
 
+local blame = require "clua.blame"
 local core = require "clua.core.master"
 local host = require "clua.core.host"
 local Emitter = require "clua.emitter"
 local options = require "clua.options"
+local Quarantine = require "clua.quarantine"
 local Registration = require "clua.registration"
 local Restart = require "clua.restart"
 local Supervisor = require "clua.supervisor"
@@ -125,6 +127,7 @@ end
 local function supervise(self, registration)
   local pool = registration.pool
   local settings = self.options
+  registration.quarantine = Quarantine.new(registration.options.quarantine)
   registration.supervisor = Supervisor.new {
     name = registration.name,
     count = registration.options.cnum,
@@ -144,6 +147,11 @@ local function supervise(self, registration)
       all_gone = function() all_gone(self) end,
     },
   }
+end
+
+-- What blame.lua needs of a master.
+local function blaming(self)
+  return { now = now, after = after, emit = function(event, ...) emit(self, event, ...) end }
 end
 
 local on_event
@@ -254,7 +262,8 @@ end
 
 local events = {}
 
-function events.ready(_, registration, serial)
+function events.ready(self, registration, serial)
+  blame.on_ready(blaming(self), registration, serial)
   registration.supervisor:on_ready(serial)
   if registration.accepting or registration.closed then return end
   registration.accepting = true -- until here clients have waited in the kernel's backlog
@@ -262,12 +271,14 @@ function events.ready(_, registration, serial)
   if not ok then log("error", ("cannot accept on %s: %s"):format(registration.name, message)) end
 end
 
-function events.exit(self, registration, serial, status, signal, lived, scores)
+function events.exit(self, registration, serial, status, signal, lived, scores, executing)
   local name = signal and core.signal_name(signal)
+  local unasked = not registration.supervisor:is_leaving(serial)
   registration.supervisor:on_exit(serial, {
-    status = status, signal = name, lived = lived, scores = scores,
+    status = status, signal = name, lived = lived, scores = scores, executing = blame.describe(executing),
     how = name and ("killed by " .. name) or ("status " .. status),
   })
+  if unasked then blame.on_death(blaming(self), registration, executing) end
   if registration.closed and not self.stopping and registration.supervisor.worker_count == 0 then
     core.turn_away(registration.pool)
   end

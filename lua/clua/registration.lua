@@ -10,17 +10,18 @@ local usage = require "clua.usage"
 local registration = {}
 
 local ARGS_BYTES = 4096 -- SEGMENT_ARGS_BYTES of src/segment.h
+local LOST_BYTES = 65000 -- what fits into a packet to a worker, beside a line
 
 local known = {
   cnum = "integer", gone = "string", lost = "string", maxc = "integer", max_rss = "integer", user = "string",
   group = "string", args = "table", mode = "integer|string", balance = "function", ready_timeout = "number",
   term_timeout = "number", hang_timeout = "number", steal_after = "number", linger = "number", queue_max = "integer",
-  queue_timeout = "number",
+  queue_timeout = "number", quarantine = "number",
 }
 
 local defaults = {
   gone = replies.gone, lost = replies.lost, maxc = 0, max_rss = 0, ready_timeout = 30, term_timeout = 30,
-  hang_timeout = 60, steal_after = 0.003, linger = 0.2, queue_max = 16384, queue_timeout = 10,
+  hang_timeout = 60, steal_after = 0.003, linger = 0.2, queue_max = 16384, queue_timeout = 10, quarantine = 0,
 }
 
 --- A path as seen from the working directory of this process.
@@ -80,6 +81,10 @@ function registration.new(name, path, given)
   local all = options.complete(given, defaults)
   all.cnum = all.cnum or core.cpus()
   all.mode = socket_mode(all.mode)
+  if all.quarantine > 0 and #all.lost > LOST_BYTES then
+    usage.fail(2, "register: option 'lost' has %d bytes, at most %d go together with 'quarantine'", #all.lost,
+      LOST_BYTES)
+  end
   all.name, all.script = text, find_script(path)
   all.args, all.argc = pack_args(all.args)
   return { name = text, specs = specs, options = all }

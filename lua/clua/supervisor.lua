@@ -357,17 +357,22 @@ function Supervisor:on_leave(serial, reason)
   end_step(self)
 end
 
+--- Whether a worker has been told to go, or says so itself: its end is no crash.
+function Supervisor:is_leaving(serial)
+  return self.stopping or self.workers[serial].retiring or false
+end
+
 --- The process is gone.
 -- @tparam number serial
--- @tparam table info `status` or `signal` (name), `lived` seconds, `scores`, `how` for the log
+-- @tparam table info `status` or `signal` (name), `lived` seconds, `scores`; for the log `how`, and `executing` or nil
 function Supervisor:on_exit(serial, info)
   local worker = self.workers[serial]
   self.workers[serial] = nil
   self.worker_count = self.worker_count - 1
   local expected = worker.retiring or self.stopping
   local level = expected and info.status == 0 and "info" or "warn"
-  self.ops.log(level, ("%s exited, pid %d, %s (age %.1f s, %d requests)"):format(describe(self, worker), worker.pid,
-    info.how, info.lived, info.scores))
+  self.ops.log(level, ("%s exited, pid %d, %s (age %.1f s, %d requests)%s"):format(describe(self, worker), worker.pid,
+    info.how, info.lived, info.scores, info.executing and ", " .. info.executing or ""))
   tell(self, self.ops.emit, "exit", self.name, worker.id, worker.pid, info.status, info.signal)
   local place = self.places[worker.id]
   if self.stopping then

@@ -43,7 +43,8 @@ end
 --- Whether two sets of options need new workers. The number of workers and what only the master uses do not.
 function upgrade.needs_reload(old, new)
   old, new = plain(old), plain(new)
-  local masters = { "cnum", "gone", "lost", "queue_max", "queue_timeout", "steal_after", "hang_timeout", "mode" }
+  local masters = { "cnum", "gone", "lost", "queue_max", "queue_timeout", "steal_after", "hang_timeout", "mode",
+    "quarantine" }
   for _, name in ipairs(masters) do
     old[name], new[name] = nil, nil
   end
@@ -94,6 +95,7 @@ local function state_of(master)
       name = registration.name, options = plain(registration.options), addresses = addresses,
       count = registration.supervisor.count, accepting = registration.accepting,
       supervisor = registration.supervisor:state(),
+      quarantine = { deaths = registration.quarantine.deaths, refused = registration.quarantine.refused },
     }
   end
   return buffer.encode(state)
@@ -338,6 +340,8 @@ end
 function upgrade.adopt(state, registration, old)
   local supervisor, options = registration.supervisor, registration.options
   supervisor.count = options.cnum == old.options.cnum and old.count or options.cnum
+  local quarantine = registration.quarantine
+  quarantine.deaths, quarantine.refused = old.quarantine.deaths, old.quarantine.refused -- the clock is the same
   local serials, message = core.adopt_pool(registration.pool, old.pool)
   if not serials then error("cannot take over the workers of " .. registration.name .. ": " .. message) end
   local unwanted = {}

@@ -192,7 +192,7 @@ describe("channel", function()
     end)
 
     it("has a type that there is none of", function()
-      for _, type in ipairs { 0, 11, 255, 65535 } do refused(head(type, 0, 0)) end
+      for _, type in ipairs { 0, 12, 255, 65535 } do refused(head(type, 0, 0)) end
     end)
 
     it("has a payload that its type has not", function()
@@ -216,6 +216,13 @@ describe("channel", function()
       refused(head(core.CHANNEL_BROADCAST, 0, 7) .. ("\0"):rep(7))
       refused(head(core.CHANNEL_BROADCAST, 0, 8) .. number(0) .. number(1))
       refused(head(core.CHANNEL_BROADCAST, 0, 10) .. number(0) .. number(2 ^ 32 - 1) .. "ab")
+    end)
+
+    it("is a QUARANTINE whose line is longer than its bytes", function()
+      local function numbers(kept) return ffi.string(ffi.new("uint32_t[3]", 1000, 9, kept), 12) end
+      refused(head(core.CHANNEL_QUARANTINE, 0, 11) .. numbers(0):sub(1, 11))
+      refused(head(core.CHANNEL_QUARANTINE, 0, 12) .. numbers(1))
+      refused(head(core.CHANNEL_QUARANTINE, 0, 14) .. numbers(2 ^ 32 - 1) .. "ab")
     end)
 
     it("is longer than any packet", function()
@@ -254,6 +261,9 @@ describe("channel", function()
       if descriptors > 0 then return false end
       if type == 2 then return count <= LOANS_MAX and len == 4 * count end
       if type == 4 then return true end
+      if type == 11 then
+        return len >= 12 and ffi.cast("const uint32_t *", ffi.cast("const char *", payload))[2] <= len - 12
+      end
       if type == 10 then
         return len >= 8 and ffi.cast("const uint32_t *", ffi.cast("const char *", payload))[1] <= len - 8
       end

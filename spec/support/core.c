@@ -1,6 +1,7 @@
 /* For the specs: what the C compiler thinks of the layouts that the FFI has read from the headers (spec/support/core.lua
  * compares), and the inline functions. */
 #include "balance.h"
+#include "blame.h"
 #include "channel.h"
 #include "segment.h"
 #include "slot_state.h"
@@ -32,6 +33,8 @@ const struct core_layout core_layouts[] = {
     OFFSET(segment, figures),
     OFFSET(segment, values_version),
     OFFSET(segment, values),
+    SIZE(segment_blame),
+    OFFSET(segment, blames),
     OFFSET(segment, want),
     OFFSET(segment, ring_head),
     OFFSET(segment, ring_tail),
@@ -50,6 +53,10 @@ const struct core_layout core_layouts[] = {
     {NULL, NULL, 0},
 };
 
+uint32_t core_blame_begin(const char *line, size_t len, size_t available);
+void core_blame_end(uint32_t ticket);
+uint32_t core_blame_running(void);
+uint32_t core_blame_switch(uint32_t ticket);
 bool core_loan_swap(_Atomic uint32_t *word, uint32_t from, uint32_t to);
 uint32_t core_segment_stamp(uint64_t now_ms);
 
@@ -59,4 +66,20 @@ bool core_loan_swap(_Atomic uint32_t *word, uint32_t from, uint32_t to) {
 
 uint32_t core_segment_stamp(uint64_t now_ms) {
     return segment_stamp(now_ms);
+}
+
+uint32_t core_blame_begin(const char *line, size_t len, size_t available) {
+    return blame_begin(line, len, available);
+}
+
+void core_blame_end(uint32_t ticket) {
+    blame_end(ticket);
+}
+
+uint32_t core_blame_running(void) {
+    return blame_running();
+}
+
+uint32_t core_blame_switch(uint32_t ticket) {
+    return blame_switch(ticket);
 }

@@ -16,6 +16,10 @@ if not pcall(ffi.typeof, "struct core_layout") then
     extern const struct core_layout core_layouts[];
     bool core_loan_swap(uint32_t *word, uint32_t from, uint32_t to);
     uint32_t core_segment_stamp(uint64_t now_ms);
+    uint32_t core_blame_begin(const char *line, size_t len, size_t available);
+    void core_blame_end(uint32_t ticket);
+    uint32_t core_blame_running(void);
+    uint32_t core_blame_switch(uint32_t ticket);
 
     int close(int fd);
     int dup(int fd);
