@@ -23,11 +23,12 @@ local Master = Emitter.class("Master")
 
 local master_options = {
   pidfile = "string", max_fatal_restart = "integer", restart_time_window = "number", restart_delay = "number",
-  restart_delay_max = "number", log_level = "string",
+  restart_delay_max = "number", log_level = "string", lame_duck = "number",
 }
 
 local master_defaults = {
   max_fatal_restart = 5, restart_time_window = 60, restart_delay = 0.1, restart_delay_max = 30, log_level = "info",
+  lame_duck = 0,
 }
 
 local levels = { debug = true, info = true, warn = true, error = true }
@@ -40,7 +41,7 @@ end
 
 --- Makes a master. Options: `pidfile` path; `max_fatal_restart` (5) deaths within `restart_time_window` (60 s) before
 -- `giveup`; `restart_delay` (0.1 s) and `restart_delay_max` (30 s), the back-off; `log_level` ("debug", "info", "warn",
--- "error").
+-- "error"); `lame_duck` (0 s), for which a stop is announced before it begins.
 -- @tparam[opt] table given
 -- @treturn Master
 function Master.new(given)
@@ -304,7 +305,7 @@ end
 
 function events.signal(self, name)
   if name == "SIGTERM" or name == "SIGINT" then
-    if self.stopping then self:stop_now() else self:close() end
+    if self.leaving then self:stop_now() else self:close() end
   elseif name == "SIGQUIT" then
     self:stop_now()
   elseif name == "SIGUSR1" then
@@ -371,13 +372,25 @@ function Master:scale(name, count)
   return self
 end
 
---- Stops: no new connections, requests in execution finish (term_timeout), then the process exits with 0.
-function Master:close()
-  if not self.running then usage.fail(1, "close: the master has not been dispatched") end
-  if self.stopping then return self end
-  self.stopping = true
+--- Where the master is in its life.
+-- @treturn string "starting" (not all workers have been ready yet), "running", "lame duck" (a stop is announced, and
+--   everything goes on as before), "stopping"
+-- @treturn boolean whether clients should come: running, and every registration has a worker that is ready
+function Master:state()
+  if not self.running then return "starting", false end
+  if self.stopping then return "stopping", false end
+  if self.leaving then return "lame duck", false end
+  local ready = true
+  for _, registration in ipairs(self.registrations) do
+    if not registration.supervisor.was_ready then return "starting", false end
+    ready = ready and registration.supervisor:is_serving()
+  end
+  return "running", ready
+end
+
+local function stop(self)
+  self.leaving, self.stopping = true, true
   log("info", "stopping")
-  upgrade.cancel(self)
   for _, registration in ipairs(self.registrations) do
     registration.closed = true
     core.close(registration.pool)
@@ -386,13 +399,34 @@ function Master:close()
   core.lend()
   for _, registration in ipairs(self.registrations) do registration.supervisor:stop() end
   self.systemd:update()
+end
+
+--- Stops: no new connections, requests in execution finish (term_timeout), then the process exits with 0. With
+-- `lame_duck` it goes on as before for that time, but says that it is not ready any more.
+function Master:close()
+  if not self.running then usage.fail(1, "close: the master has not been dispatched") end
+  if self.leaving then return self end
+  local is_serving = self:state() == "running"
+  self.leaving = true
+  upgrade.cancel(self)
+  if self.options.lame_duck == 0 or not is_serving then
+    stop(self)
+    return self
+  end
+  log("info", ("lame duck: stopping in %.3g s"):format(self.options.lame_duck))
+  after(self.options.lame_duck, function()
+    if not self.stopping then stop(self) end
+  end)
+  self.systemd:update()
   return self
 end
 
 --- Stops at once: requests in execution are lost; the process exits with 3.
 function Master:stop_now()
+  if not self.running then usage.fail(1, "stop_now: the master has not been dispatched") end
   self.forced = true
-  self:close()
+  upgrade.cancel(self)
+  if not self.stopping then stop(self) end
   log("warn", "stopping at once")
   for _, registration in ipairs(self.registrations) do registration.supervisor:kill() end
   return self
@@ -426,12 +460,13 @@ function Master:broadcast(name, message)
   return self:route(tostring(name), bytes)
 end
 
---- What is known of every registration: array of { name, counters, workers }.
+--- What is known of every registration: array of { name, ready, counters, workers }. `ready`: clients should come.
 function Master:status()
-  local all = {}
+  local all, state = {}, self:state()
   for i, registration in ipairs(self.registrations) do
     all[i] = {
       name = registration.name,
+      ready = state == "running" and registration.supervisor:is_serving(),
       counters = core.counters(registration.pool),
       workers = core.workers(registration.pool),
     }

@@ -324,6 +324,11 @@ function Supervisor:ready_count()
   return count
 end
 
+--- Whether there is a worker that is ready, or none is wanted.
+function Supervisor:is_serving()
+  return self.was_ready == true and (self.count == 0 or self:ready_count() > 0)
+end
+
 -- ---- events of the workers ----------------------------------------------------------------------------------------
 
 --- The worker has called ready().

@@ -156,6 +156,7 @@ local function status_of(master)
     for _, registration in ipairs(master.registrations) do left = left + registration.supervisor.worker_count end
     return ("stopping, %d workers left"):format(left)
   end
+  if master.leaving then return "lame duck, about to stop" end
   local parts = {}
   for _, registration in ipairs(master.registrations) do
     local supervisor = registration.supervisor
@@ -174,8 +175,8 @@ local function view_of(master)
     term_timeout = math.max(term_timeout, registration.options.term_timeout)
   end
   return {
-    ready = ready, reloading = reloading or not ready, stopping = master.stopping, reloads = master.systemd.reloads,
-    status = status_of(master), stop_timeout = term_timeout + STOP_MARGIN,
+    ready = ready, reloading = reloading or not ready, stopping = master.leaving, reloads = master.systemd.reloads,
+    status = status_of(master), stop_timeout = master.options.lame_duck + term_timeout + STOP_MARGIN,
   }
 end
 

@@ -54,7 +54,7 @@ end
 -- ---- the old master -----------------------------------------------------------------------------------------------
 
 local function why_not(master)
-  if master.stopping then return "the master is stopping" end
+  if master.leaving then return "the master is stopping" end
   if master.upgrading then return "an upgrade is running already" end
   for _, registration in ipairs(master.registrations) do
     local supervisor = registration.supervisor
@@ -125,7 +125,7 @@ local function after_signals(fn)
 end
 
 local function cancelled(master)
-  if not master.stopping then return false end
+  if not master.leaving then return false end
   host.log("info", "upgrade cancelled: the master is stopping")
   return true
 end

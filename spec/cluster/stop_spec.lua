@@ -4,6 +4,7 @@ local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
 local load = require "spec.support.load"
 local loop = require "spec.support.loop"
+local uv = require "luv"
 
 local FORCED = 3
 local GRACEFUL = { "sigterm", "sigint" }
@@ -44,8 +45,8 @@ describe("a stop", function()
     c:stop()
     assert.same({}, c:left())
     local names = {}
-    local request = require("luv").fs_scandir(c.dir)
-    for name in function() return require("luv").fs_scandir_next(request) end do names[#names + 1] = name end
+    local request = uv.fs_scandir(c.dir)
+    for name in function() return uv.fs_scandir_next(request) end do names[#names + 1] = name end
     assert.same({ "dispatch.lua" }, names)
   end)
 
@@ -117,6 +118,78 @@ describe("a stop", function()
     c:wait_log("worker 2 of .* started")
     c:stop()
     assert.same({}, c:left())
+  end)
+end)
+
+describe("a lame duck", function()
+  after_each(cluster.cleanup)
+
+  -- GET /state has the master write its state into the log.
+  local function up(lame_duck)
+    return cluster.up {
+      dispatch = ([[
+        local master = require("clua").Master { lame_duck = %g }
+        master:register("127.0.0.1:0", "app.lua", { cnum = 1 })
+        master:on("message", function()
+          local state, ready = master:state()
+          io.stderr:write(("state %%s, %%s, %%s\n"):format(state, tostring(ready), tostring(master:status()[1].ready)))
+        end)
+        master:dispatch()
+      ]]):format(lame_duck),
+      files = { ["app.lua"] = [[
+        local server = require("clua.http").createServer(function(req, res)
+          if req.url == "/state" then require("clua").Worker():broadcast("master", "state") end
+          res:finish(tostring(require("luv").os_getpid()))
+        end)
+        require("clua").ready(function(socket) server:emit("connection", socket) end)
+      ]] },
+    }
+  end
+
+  it("is not ready, and does all that it did before, until its time is over", function()
+    local c = up(600)
+    local clients = load.start(c:address(), { clients = 5, think = 0.02 })
+    assert.equal(200, (client.get(c:address(), "/state")))
+    c:wait_log("^state running, true, true")
+    local idle = assert(client.connect(c:address()))
+    assert.equal(200, (idle:request("GET", "/")))
+    c:signal("sigterm")
+    c:wait_log("lame duck: stopping in 600 s")
+    assert.equal(200, (client.get(c:address(), "/state")))
+    c:wait_log("^state lame duck, false, false")
+    clients:wait(50)
+    local victim = c:workers()[1].pid
+    assert(uv.kill(victim, "sigterm"))
+    c:wait_log(("exited, pid %d, status 0"):format(victim))
+    assert.equal(c:wait_workers(1)[1].pid, tonumber((select(3, idle:request("GET", "/")))))
+    c:signal("sigusr2")
+    c:wait_log("upgrade refused: the master is stopping")
+    clients:stop()
+    assert.equal(0, #clients.incidents, tostring(clients))
+    assert.equal(0, c:count("info: stopping$"))
+    local from = loop.now()
+    c:signal("sigterm")
+    assert.same({ FORCED, 0 }, { c:wait_exit() })
+    assert.is_true(loop.now() - from < 5, "it has taken its time")
+    idle:close()
+  end)
+
+  it("stops when its time is over, as if there had been none", function()
+    local c = up(0.5)
+    local from = loop.now()
+    c:signal("sigterm")
+    c:wait_log("lame duck: ")
+    c:wait_log("info: stopping$")
+    assert.is_true(loop.now() - from >= 0.4, "it did not wait")
+    assert.same({ 0, 0 }, { c:wait_exit() })
+    assert.equal(1, c:count("info: stopping$"))
+  end)
+
+  it("is none when its workers have never been ready", function()
+    local c = cluster.start { app = "never_ready", master = { lame_duck = 600 }, options = { cnum = 1 } }
+    c:wait_log("worker 1 of .* started")
+    c:stop()
+    assert.equal(0, c:count("lame duck"))
   end)
 end)
 

@@ -139,6 +139,18 @@ describe("a master with NOTIFY_SOCKET", function()
     assert.equal("stopping, 0 workers left", manager:status())
   end)
 
+  it("tells stopping when it is a lame duck, with the time that it may take in all", function()
+    local manager = Manager.open(socket_path()):listen()
+    local c = up(manager, { app = "hello", master = { lame_duck = 600 }, options = { cnum = 1, term_timeout = 7 } })
+    wait_phases(c, manager, { "READY" })
+    c:signal("sigterm")
+    wait_phases(c, manager, { "READY", "STOPPING" })
+    assert.equal((600 + 7 + 5) * USEC, tonumber(manager:with("STOPPING")[1].EXTEND_TIMEOUT_USEC))
+    assert.equal("lame duck, about to stop", manager:status())
+    c:signal("sigterm")
+    assert.equal(3, (c:wait_exit()))
+  end)
+
   it("is not ready before its workers are", function()
     local manager = Manager.open("@" .. socket_path()):listen() -- an abstract one
     local c = cluster.start { app = "never_ready", options = { cnum = 1 }, env = { NOTIFY_SOCKET = manager.path } }
