@@ -49,8 +49,11 @@ end)
 
 describe("the binary alone", function()
   it("has JSON and argparse in it, wherever it is run", function()
+    local code_of = [[
+      print(require("cjson").encode { 1, true }, type(require "argparse"), require("cjson.safe").decode "{" == nil)
+    ]]
     local out, err, code = command.run("/usr/bin/env", { "-C", "/", "LUA_PATH=", "LUA_CPATH=", cluster.binary, "-e",
-      "print(require('cjson').encode { 1, true }, type(require('argparse')), require('cjson.safe').decode('{') == nil)" })
+      code_of })
     assert.same({ "[1,true]\ttable\ttrue\n", "", 0 }, { out, err, code })
   end)
 end)
