@@ -27,7 +27,7 @@ local defaults = {
 --- A path as seen from the working directory of this process.
 function registration.absolute(path)
   if path:sub(1, 1) == "/" then return path end
-  return require("luv").cwd() .. "/" .. path
+  return require("luv").cwd() .. "/" .. path:gsub("^%./+", "")
 end
 
 -- The worker script stands beside the dispatch script, or where the caller stands.
