@@ -70,8 +70,8 @@ struct http_exchange {
     const char *span; /* body bytes where they were read to; not yet in `body` */
     size_t span_len;
     uint64_t body_bytes, body_limit;
-    const char *framing; /* chunked: where the bytes begin that are no body and not yet checked */
-    size_t extension_bytes;
+    const char *framing;           /* chunked: where the bytes begin that are no body and not yet checked */
+    size_t overhead;               /* chunked: bytes of size lines for which no body bytes have come */
     enum http_extension extension; /* chunked: inside the extensions of a chunk */
     bool size_line, last_chunk;    /* chunked: a size comes next; the size was 0 */
     uint32_t trailer_count;

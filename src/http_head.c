@@ -3,6 +3,7 @@
  * framing and routing are read. */
 #include "http_head.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
 /* RFC 9110 §5.6.2 */
@@ -126,22 +127,45 @@ unsigned http_head_version_refusal(const struct http_head *head, size_t len) {
     return ours ? 400 : 505;
 }
 
-/* Host = uri-host [ ":" port ] (RFC 9110 §7.2); an empty value is valid (RFC 9112 §3.2). */
-static bool authority_is_valid(const char *bytes, size_t len) {
+static bool is_hex(unsigned char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+/* The length of an IP-literal with its brackets (RFC 3986 §3.2.2), 0 when it is none. That of the future is none yet. */
+static size_t ip_literal(const char *bytes, size_t len) {
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    const char *end = memchr(bytes, ']', len);
+    size_t n = end ? (size_t)(end - bytes) - 1 : 0;
+    if (n == 0 || n >= sizeof text) return 0;
+    memcpy(text, bytes + 1, n);
+    text[n] = '\0';
+    return inet_pton(AF_INET6, text, &address) == 1 ? n + 2 : 0;
+}
+
+/* The length of a reg-name or IPv4 address at the beginning, 0 when there is none. */
+static size_t reg_name(const char *bytes, size_t len) {
     size_t i = 0;
-    if (len > 0 && bytes[0] == '[') {
-        for (i = 1; i < len && bytes[i] != ']'; i++)
-            if (!host_bytes[(unsigned char)bytes[i]] && bytes[i] != ':') return false;
-        if (i == len || i == 1) return false;
-        i++;
-    } else {
-        while (i < len && host_bytes[(unsigned char)bytes[i]]) {
-            if (bytes[i] == ',') return false; /* two values joined by a proxy */
+    while (i < len && host_bytes[(unsigned char)bytes[i]]) {
+        if (bytes[i] == ',') return 0; /* two values joined by a proxy */
+        if (bytes[i] != '%') {
             i++;
+        } else if (len - i > 2 && is_hex((unsigned char)bytes[i + 1]) && is_hex((unsigned char)bytes[i + 2])) {
+            i += 3;
+        } else {
+            return 0;
         }
     }
+    return i;
+}
+
+/* Host = uri-host [ ":" port ] (RFC 9110 §7.2). An empty one is refused: http and https need a host (RFC 9110 §4.2.1),
+ * and a server may say so (RFC 9112 §3.3). */
+static bool authority_is_valid(const char *bytes, size_t len) {
+    size_t i = len > 0 && bytes[0] == '[' ? ip_literal(bytes, len) : reg_name(bytes, len);
+    if (i == 0) return false;
     if (i == len) return true;
-    if (bytes[i++] != ':' || i == 1) return false;
+    if (bytes[i++] != ':') return false;
     if (len - i > 5) return false;
     for (; i < len; i++)
         if (bytes[i] < '0' || bytes[i] > '9') return false;
@@ -186,7 +210,8 @@ static unsigned check_request_line(const struct http_head *head) {
     return behind[0] == ' ' && behind[9] == '\r' && is_version(behind + 1, 8) ? 505 : 400;
 }
 
-/* RFC 9112 §6.1, §6.3: chunked, once, last. 0, 400 or 501. */
+/* RFC 9112 §6.1, §6.3: chunked, once, last. 0, 400 or 501. Empty elements, which a list may have (RFC 9110 §5.6.1), are
+ * refused: nobody sends them but who hopes that another server does not see the coding behind them. */
 static unsigned check_transfer_encoding(const struct http_head *head, bool *chunked) {
     unsigned unknown = 0;
     bool last_is_chunked = false;
@@ -195,12 +220,16 @@ static unsigned check_transfer_encoding(const struct http_head *head, bool *chun
         if (field->name_len != 17 || !http_same(head->base + field->name, "transfer-encoding", 17)) continue;
         const char *rest = head->base + field->value, *coding;
         size_t rest_len = field->value_len, len;
+        uint32_t commas = 0, elements = 0;
+        for (uint32_t n = 0; n < field->value_len; n++) commas += rest[n] == ',';
         while (http_next_element(&rest, &rest_len, &coding, &len)) {
             if (last_is_chunked) return 400;
+            elements++;
             last_is_chunked = len == 7 && http_same(coding, "chunked", 7);
             if (!last_is_chunked) unknown++;
             if (!http_is_token(coding, len)) return 400;
         }
+        if (elements != commas + 1) return 400;
     }
     *chunked = last_is_chunked;
     if (!last_is_chunked) return 400;
@@ -214,8 +243,8 @@ static bool is_alike(const char *name, const char *lower, size_t len, size_t das
 }
 
 struct seen {
-    unsigned hosts, lengths, encodings, types;
-    const struct http_field *expect;
+    unsigned hosts, lengths, encodings, types, expectations;
+    bool unexpected; /* an expectation that is not 100-continue */
 };
 
 static bool look_at_field(struct http_head *head, const struct http_field *field, struct seen *seen) {
@@ -225,13 +254,17 @@ static bool look_at_field(struct http_head *head, const struct http_field *field
     switch (field->name_len) {
     case 4:
         if (!http_same(name, "host", 4)) break;
-        if (seen->hosts++ || !authority_is_valid(base + field->value, field->value_len)) return false;
+        if (seen->hosts++) return false;
+        if (head->absolute && field->value_len == 0) break; /* it is not looked at (RFC 9112 §3.2.2) */
+        if (!authority_is_valid(base + field->value, field->value_len)) return false;
         if (head->absolute) break;
         head->host = field->value;
         head->host_len = field->value_len;
         break;
     case 6:
-        if (http_same(name, "expect", 6)) seen->expect = field;
+        if (!http_same(name, "expect", 6)) break;
+        seen->expectations++;
+        if (field->value_len != 12 || !http_same(base + field->value, "100-continue", 12)) seen->unexpected = true;
         break;
     case 12: /* one value, no list (RFC 9110 §8.3) */
         if (http_same(name, "content-type", 12) && seen->types++) return false;
@@ -273,8 +306,8 @@ unsigned http_head_check(struct http_exchange *exchange) {
         refusal = check_transfer_encoding(head, &exchange->chunked);
         if (refusal) return refusal;
     }
-    if (seen.expect && !http10) { /* RFC 9110 §10.1.1: ignored from HTTP/1.0 */
-        if (seen.expect->value_len != 12 || !http_same(head->base + seen.expect->value, "100-continue", 12)) return 417;
+    if (seen.expectations && !http10) { /* RFC 9110 §10.1.1: ignored from HTTP/1.0 */
+        if (seen.unexpected) return 417;
         exchange->expects_continue = exchange->chunked || exchange->parser.content_length > 0;
     }
     return 0;

@@ -69,9 +69,11 @@ static int on_value(llhttp_t *parser, const char *at, size_t len) {
 
 static int on_head(llhttp_t *parser) {
     struct http_exchange *exchange = exchange_of(parser);
-    /* RFC 9110 §7.8: Upgrade may be ignored, and is when nobody listens, or when a body would have to be read first. */
+    /* RFC 9110 §7.8: Upgrade may be ignored, and is when nobody listens, or when a body would have to be read first; in
+     * HTTP/1.0 it must be. */
     bool has_body = (parser->flags & F_CHUNKED) || parser->content_length > 0;
-    exchange->upgrade = parser->upgrade && exchange->config->upgrades && !has_body && parser->method != HTTP_CONNECT;
+    exchange->upgrade = parser->upgrade && exchange->config->upgrades && !has_body && parser->http_minor > 0 &&
+                        parser->method != HTTP_CONNECT;
     parser->upgrade = 0;
     exchange->keep_alive = llhttp_should_keep_alive(parser);
     exchange->request = HTTP_REQUEST_BODY;
@@ -93,6 +95,7 @@ static int on_body(llhttp_t *parser, const char *at, size_t len) {
         exchange->framing = at + len;
         exchange->before = 0;
     }
+    exchange->overhead -= len < exchange->overhead ? len : exchange->overhead;
     exchange->body_bytes += len;
     if (exchange->body_bytes > exchange->body_limit) return refuse(exchange, 413);
     if (exchange->span_len == 0 && exchange->body.len == 0) {
@@ -129,13 +132,17 @@ static int on_trailer_name(llhttp_t *parser, const char *at, size_t len) {
     return trailer_bytes(exchange_of(parser), at, len);
 }
 
-/* RFC 9110 §6.5.1: no field that frames or routes the message. */
+/* RFC 9110 §6.5.1: no field that frames, routes or authenticates the message. */
 static bool may_be_trailer(const char *name, size_t len) {
     switch (len) {
     case 0:
         return false;
     case 4:
         return !http_same(name, "host", 4);
+    case 6:
+        return !http_same(name, "cookie", 6);
+    case 13:
+        return !http_same(name, "authorization", 13);
     case 14:
         return !http_same(name, "content-length", 14);
     case 17:
@@ -271,11 +278,18 @@ static size_t feed_body(struct http_exchange *exchange, const char *bytes, size_
     return taken;
 }
 
+/* A limit on what a client may make us look at for nothing: leading zeros, extensions. */
+static void add_overhead(struct http_exchange *exchange, size_t n) {
+    exchange->overhead += n;
+    if (exchange->overhead > exchange->config->max_head_bytes) fail(exchange, 400);
+}
+
 /* The bytes of a size in front of its extensions or its line end. */
 static size_t feed_size(struct http_exchange *exchange, const char *bytes, size_t len) {
     size_t n = 0;
     while (n < len && bytes[n] != ';' && bytes[n] != '\r') n++;
     if (n > 0) feed_body(exchange, bytes, n);
+    add_overhead(exchange, n);
     if (n == len || exchange->request != HTTP_REQUEST_BODY) return n;
     exchange->size_line = false;
     if (bytes[n] != ';') return n;
@@ -285,9 +299,8 @@ static size_t feed_size(struct http_exchange *exchange, const char *bytes, size_
 
 static size_t pass_extension(struct http_exchange *exchange, const char *bytes, size_t len) {
     size_t n = http_chunk_extension(&exchange->extension, bytes, len);
-    exchange->extension_bytes += n; /* a limit on what a client may make us look at for nothing */
-    if (exchange->extension == HTTP_EXTENSION_BAD || exchange->extension_bytes > exchange->config->max_head_bytes)
-        fail(exchange, 400);
+    add_overhead(exchange, n);
+    if (exchange->extension == HTTP_EXTENSION_BAD) fail(exchange, 400);
     return n;
 }
 

@@ -70,7 +70,7 @@ local function settle(err, ...)
   if not err then
     return ...
   end
-  return nil, err, tostring(err):match("^(E[%u%d]+)") or "EUNKNOWN"
+  return nil, err, tostring(err):match("^(E[%u%d_]+)") or "EUNKNOWN"
 end
 
 --- Like await, for callbacks whose first argument is an error (all of luv's file and name functions).
@@ -117,7 +117,7 @@ local function collect(child, name)
       return
     end
     if chunk then child.fail(("more than %d bytes of %s"):format(child.limit, name), "EMSGSIZE") end
-    if err then child.fail(err, err:match("^(E[%u%d]+)")) end
+    if err then child.fail(err, err:match("^(E[%u%d_]+)")) end
     child[name] = table.concat(parts)
     pipe:close()
     child.closed()

@@ -104,6 +104,64 @@ describe("a connection of HTTP", function()
     conn:close()
   end)
 
+  it("is counted: remain is what is in execution, scores what has begun; not what is refused, idle or half sent", function()
+    local c = up()
+    local conn, half, bad = client.connect(c:address()), client.connect(c:address()), client.connect(c:address())
+    local waiting, mark = {}, c:mark()
+    local function figures()
+      local _, _, body = conn:request("GET", "/figures")
+      return body
+    end
+    assert.equal("1 1", figures())
+    for i = 1, 3 do
+      waiting[i] = assert(client.connect(c:address()))
+      waiting[i]:send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+      c:wait_log("the handler waits", mark, i)
+      assert.equal(("%d %d"):format(i + 1, 2 * i + 1), figures())
+    end
+    half:send(GET:sub(1, 20))
+    bad:send("GET / HTTP/1.1\r\n\r\n")
+    assert.equal(400, (bad:response("GET")))
+    assert.equal("4 8", figures())
+    -- A client that goes is in execution until its handler has ended.
+    waiting[1]:close()
+    cluster.write(c.dir .. "/go", "")
+    for i = 2, 3 do assert.equal(200, (waiting[i]:response("GET"))) end
+    loop.wait(function() return figures():match("^1 ") end, 20, "the worker to have nothing in execution")
+    for _, each in ipairs { conn, waiting[2], waiting[3], half, bad } do each:close() end
+  end)
+
+  -- The client has more to say than it is listened to: the answer must arrive all the same, then the end, no reset.
+  local LIMITS = {
+    { 431, "a head that is too large", function() return "GET / HTTP/1.1\r\nHost: a\r\nX: " .. ("x"):rep(4e6) end },
+    { 414, "a target that is too long", function() return "GET /" .. ("x"):rep(4e6) end },
+    { 413, "a body that is declared too large", function()
+      return "POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 12000000\r\n\r\n" .. ("x"):rep(12e6)
+    end },
+    { 413, "chunks that are too many", function()
+      return "POST /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        .. ("10000\r\n" .. ("x"):rep(65536) .. "\r\n"):rep(190)
+    end },
+    { 400, "a request without Host", function() return "GET / HTTP/1.1\r\n\r\n" .. ("x"):rep(4e6) end },
+    { 417, "an expectation", function()
+      return "PUT / HTTP/1.1\r\nHost: a\r\nExpect: x\r\nContent-Length: 4000000\r\n\r\n" .. ("x"):rep(4e6)
+    end },
+  }
+  it("is told of a limit and closed, also when its client goes on sending", function()
+    local c = up()
+    for _, case in ipairs(LIMITS) do
+      local conn = assert(client.connect(c:address()))
+      conn:send(case[3]())
+      local status, headers = conn:response("GET")
+      assert(status == case[1], ("%s: %s"):format(case[2], tostring(status)))
+      assert.equal("close", headers.connection)
+      local rest, how = conn:read_all()
+      assert(rest == "" and how == "eof", ("%s: ended by %s"):format(case[2], tostring(how)))
+      conn:close()
+    end
+    assert.equal(0, c:count(" exited"))
+  end)
+
   -- Closed 2 s after the last answer: the time in the worker (1.5 s) and the time parked count together.
   it("is closed by keepAliveTimeout, of which the time parked is a part", function()
     local c = up({ cnum = 1, linger = 1.5 }, { KEEP_ALIVE = "2" })

@@ -28,6 +28,23 @@ describe("http server", function()
     for _, client in ipairs(peers) do client:close() end
   end)
 
+  -- What the log says while fn runs: standard error is a file meanwhile.
+  local function logged_while(fn)
+    local ffi = require "ffi"
+    pcall(ffi.cdef, "int dup(int); int dup2(int, int); int close(int);")
+    local path = os.tmpname()
+    local file, kept = assert(uv.fs_open(path, "w+", 384)), ffi.C.dup(2)
+    ffi.C.dup2(file, 2)
+    local ok, message = pcall(fn)
+    ffi.C.dup2(kept, 2)
+    ffi.C.close(kept)
+    local text = uv.fs_read(file, 1e6, 0)
+    uv.fs_close(file)
+    os.remove(path)
+    assert(ok, message)
+    return text
+  end
+
   -- Resumes the coroutine that calls it on a later turn of the loop.
   local function pause()
     local co, timer = coroutine.running(), uv.new_timer()
@@ -295,6 +312,38 @@ describe("http server", function()
       assert.equal("", client:request(GET).body)
     end)
 
+    it("stays with the client while the data handler waits", function()
+      local go, received = false, 0
+      handler = function(req, res)
+        req:on("data", function(chunk)
+          received = received + #chunk
+          repeat pause() until go
+        end)
+        req:on("end", function() res:finish(tostring(received)) end)
+      end
+      local client = connect()
+      client:send(post(("y"):rep(4e6))):turn(50)
+      local kept = client.handle:get_write_queue_size()
+      assert(received > 0 and received < 1e6, received .. " bytes came to the handler that waits")
+      assert(kept > 2e6, "the client could send all but " .. kept .. " bytes")
+      go = true
+      assert.equal("4000000", client:response().body)
+    end)
+
+    it("in chunks may not have size lines without end", function()
+      local head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+      handler = function(req, res)
+        local body = req:body()
+        if body then res:finish(tostring(#body)) end
+      end
+      assert.equal(400, connect():request(head .. ("0"):rep(20000)).status)
+      assert.equal(400, connect():request(head .. ("1;" .. ("x"):rep(100) .. "\r\na\r\n"):rep(200)).status)
+      -- What brings data may have extensions, however often.
+      local chunk = "40;name=value\r\n" .. ("a"):rep(64) .. "\r\n"
+      assert.equal("128000", connect():request(head .. chunk:rep(2000) .. "0\r\n\r\n").body)
+      assert.equal("50000", connect():request(head .. ("1\r\na\r\n"):rep(50000) .. "0\r\n\r\n").body)
+    end)
+
     it("that nobody reads is skipped, and the connection goes on", function()
       local client = connect()
       client:send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
@@ -493,6 +542,70 @@ describe("http server", function()
       local received = 0
       client.handle:read_start(function(_, bytes) received = received + (bytes and #bytes or 0) end)
       client:wait(function() return received > 400 * 65536 and ended end, "the whole answer")
+    end)
+
+    it("where no coroutine can wait is told to by false, and to go on by drain", function()
+      local written, drains = 0, 0
+      handler = function(_, res)
+        local piece = ("x"):rep(65536)
+        -- A function that C calls cannot wait.
+        local function go_on()
+          local ok
+          repeat
+            written = written + 1;
+            ("x"):gsub("x", function() ok = res:write(piece) end)
+          until ok ~= true or written == 100
+          if ok then return res:finish() end
+          assert(ok == false)
+        end
+        res:on("drain", function()
+          drains = drains + 1
+          go_on()
+        end)
+        go_on()
+      end
+      local client = connect()
+      client.handle:read_stop()
+      client:send(GET):turn(50)
+      assert(written < 50, "wrote " .. written .. " pieces to a client that does not read")
+      local received = 0
+      client.handle:read_start(function(_, bytes) received = received + (bytes and #bytes or 0) end)
+      client:wait(function() return received > 100 * 65536 end, "the whole answer")
+      assert(drains > 0)
+    end)
+
+    it("is over once: what is written or answered after it is logged, and goes nowhere", function()
+      local results = {}
+      handler = function(_, res)
+        res:finish("one")
+        results = { { res:finish("two") }, { res:write("three") }, { res:setHeader("X", "y") }, { res:writeHead(500) } }
+      end
+      local client = connect()
+      local logged = logged_while(function()
+        assert.equal("one", client:request(GET).body)
+        client:turn(5)
+      end)
+      assert.equal("", client.text)
+      for _, result in ipairs(results) do
+        assert.is_nil(result[1])
+        assert.equal("ECLOSED", result[3])
+      end
+      for _, name in ipairs { "finish", "write", "setHeader", "writeHead" } do
+        assert.truthy(logged:find("error: res:" .. name .. " was called after the response had ended", 1, true), logged)
+      end
+      assert.truthy(logged:find("http_spec.lua:", 1, true), logged)
+    end)
+
+    it("has a date that is that of the second", function()
+      local client = connect()
+      local before = os.time()
+      local date = client:request(GET).headers.date
+      local after = os.time()
+      local fits
+      for second = before - 1, after do -- the loop may have looked at its clock a second before
+        fits = fits or date == os.date("!%a, %d %b %Y %H:%M:%S GMT", second)
+      end
+      assert(fits, date)
     end)
 
     it("may be preceded by interim ones", function()
@@ -747,5 +860,22 @@ describe("http server", function()
     assert.same({ "GET", "/up", "x", "early" }, got)
     client:send("more")
     client:wait(function() return client.text == "raw<more>" end, "the other protocol")
+  end)
+
+  it("does not hand over what may not be upgraded, or whose body would have to be read first", function()
+    local upgraded
+    local client = connect()
+    server:on("upgrade", function(_, socket)
+      upgraded = true
+      socket:destroy()
+    end)
+    local UP = "Connection: upgrade\r\nUpgrade: x\r\n"
+    assert.equal("hello", client:request("GET / HTTP/1.0\r\n" .. UP .. "\r\n").body)
+    client = peer.connect(server)
+    peers[#peers + 1] = client
+    assert.equal("hello", client:request(post("abc", "/", UP)).body)
+    assert.equal("hello", client:request("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n").body)
+    assert.equal(400, client:request("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n" .. UP .. "\r\n").status)
+    assert.is_nil(upgraded)
   end)
 end)

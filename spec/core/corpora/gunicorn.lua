@@ -1,8 +1,8 @@
 -- luacheck: no max line length
 -- The requests of the test suite of gunicorn (https://github.com/benoitc/gunicorn, tests/requests/valid and invalid, of
 -- 2009 to 2025): file, bytes, what gunicorn makes of them ("valid", "invalid"), and where we differ, what we do instead
--- and why. `waits`: not complete; it ends with the connection. Left out: the PROXY protocol, and those whose point is an
--- option or a limit of gunicorn's.
+-- and why. `answers`: so many are served before; `bare`: what it is about is the missing Host; `long`: not fed byte by
+-- byte. Left out: the PROXY protocol, and those whose point is an option or a limit of gunicorn's.
 
 local function lines(...) return table.concat({ ... }, "\r\n") .. "\r\n" end
 
