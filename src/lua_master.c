@@ -119,6 +119,16 @@ static void master_signal(int signum) {
     host_run(2, NULL, NULL);
 }
 
+static void master_demand(struct pool *pool) {
+    lua_pushlightuserdata(begin_event("demand"), pool);
+    host_run(2, NULL, NULL);
+}
+
+static void master_idle(struct slot *slot) {
+    push_slot(begin_event("idle"), slot);
+    host_run(3, NULL, NULL);
+}
+
 static void master_finished(void) {
     begin_event("finished");
     host_run(1, NULL, NULL);
@@ -127,6 +137,8 @@ static void master_finished(void) {
 
 static const struct master_hooks master_events = {
     .on_signal = master_signal,
+    .on_demand = master_demand,
+    .on_idle = master_idle,
     .on_finished = master_finished,
 };
 
@@ -235,6 +247,7 @@ static int core_pool(lua_State *L) {
         .steal_after_ms = field_ms(L, "steal_after"),
         .linger_ms = field_ms(L, "linger"),
         .queue_timeout_ms = field_ms(L, "queue_timeout"),
+        .idle_timeout_ms = field_ms(L, "idle_timeout"),
         .queue_max = (uint32_t)field_number(L, "queue_max"),
         .maxc = (uint32_t)field_number(L, "maxc"),
         .max_rss_bytes = (uint64_t)field_number(L, "max_rss"),
@@ -302,6 +315,12 @@ static int core_close(lua_State *L) {
         next = listener->next;
         if (!name || strcmp(listener->name, name) == 0) listener_close(listener);
     }
+    return 0;
+}
+
+/* on_demand(pool, whether): "demand" and "idle" are to be told */
+static int core_on_demand(lua_State *L) {
+    check_pool(L, 1)->on_demand = lua_toboolean(L, 2);
     return 0;
 }
 
@@ -448,6 +467,7 @@ int lua_master_open(lua_State *L) {
         {"publish_pid", core_publish_pid},
         {"finish", core_finish},
         {"lend", core_lend},
+        {"on_demand", core_on_demand},
         {"turn_away", core_turn_away},
         {"check_user", core_check_user},
         {"cpus", core_cpus},

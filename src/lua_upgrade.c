@@ -212,6 +212,7 @@ static int adopt_slot(lua_State *L, struct pool *pool, struct slot **out) {
         .ready_at_ms = boolean_at(L, at, "was_ready") ? now_ms() : 0,
         .deadline_ms = deadline > 0 ? now_ms() + (uint64_t)deadline : 0,
         .sent_at_ms = now_ms(),
+        .idle_since_ms = now_ms(),
         .drain_unsent = boolean_at(L, at, "drain_unsent"),
         .has_unowned = boolean_at(L, at, "has_unowned"),
     };

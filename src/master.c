@@ -168,12 +168,22 @@ static void check_tick(struct slot *slot) {
     slot_step(slot, SLOT_EVENT_KILL);
 }
 
+static void check_idle(struct slot *slot, uint64_t now) {
+    const struct pool *pool = slot->pool;
+    if (!link_alone(&pool->waiting) || slot->outstanding > 0 || loan_load(slot) > 0) {
+        slot->idle_since_ms = now;
+    } else if (pool->options.idle_timeout_ms > 0 && now - slot->idle_since_ms >= pool->options.idle_timeout_ms) {
+        master.hooks->on_idle(slot);
+    }
+}
+
 static void check(uv_timer_t *timer) {
     (void)timer;
     uint64_t now = uv_now(master.loop);
     for (struct pool *pool = pool_first(); pool; pool = pool->next) {
         for (struct slot *slot = pool->slots; slot; slot = slot->next) {
             if (slot->state == SLOT_READY || slot->state == SLOT_DRAINING) check_tick(slot);
+            if (slot->state == SLOT_READY && pool->on_demand) check_idle(slot, now);
             if (slot->deadline_ms && now >= slot->deadline_ms) slot_step(slot, SLOT_EVENT_EXPIRE);
             if (slot->still_checks * CHECK_MS >= ASLEEP_MS) start_watch();
         }
@@ -220,6 +230,7 @@ static void collect_and_lend(void) {
         for (struct slot *slot = pool->slots; slot; slot = slot->next)
             if (slot->state < SLOT_KILLED) loan_collect(slot);
         pool_dispatch(pool);
+        if (pool->on_demand && pool_wants_worker(pool)) master.hooks->on_demand(pool);
     }
 }
 

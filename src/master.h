@@ -7,10 +7,13 @@
 #include <uv.h>
 
 struct pool;
+struct slot;
 
 struct master_hooks {
-    void (*on_signal)(int signum); /* TERM, INT, QUIT, USR1, USR2, TTIN, TTOU */
-    void (*on_finished)(void);     /* after master_finish(): nothing is left, the loop stops */
+    void (*on_signal)(int signum);        /* TERM, INT, QUIT, USR1, USR2, TTIN, TTOU */
+    void (*on_demand)(struct pool *pool); /* on_demand: clients wait, and no worker is there or on the way */
+    void (*on_idle)(struct slot *slot); /* on_demand: it has had nothing to do for idle_timeout; said again and again */
+    void (*on_finished)(void);          /* after master_finish(): nothing is left, the loop stops */
 };
 
 /* Takes over signals and starts the turn. 0 or UV_E*. */

@@ -71,6 +71,13 @@ bool pool_can_lend(const struct pool *pool, const struct slot *except) {
     return false;
 }
 
+bool pool_wants_worker(const struct pool *pool) {
+    if (link_alone(&pool->waiting)) return false;
+    for (const struct slot *slot = pool->slots; slot; slot = slot->next)
+        if (slot->state == SLOT_STARTING || slot->state == SLOT_READY) return false;
+    return true;
+}
+
 /* The lobby is full when more wait than can be lent, not when many come in one turn: the newest are told. */
 static void turn_away_newest(struct pool *pool) {
     while (pool->waiting_count > pool->options.queue_max) {

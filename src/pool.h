@@ -18,7 +18,8 @@ struct pool_options {
     uint32_t args_len, argc;
     char *gone, *lost; /* raw bytes that the master sends for a full lobby, for a request whose worker died */
     size_t gone_len, lost_len;
-    uint32_t ready_timeout_ms, term_timeout_ms, hang_timeout_ms, steal_after_ms, linger_ms, queue_timeout_ms;
+    uint32_t ready_timeout_ms, term_timeout_ms, hang_timeout_ms, steal_after_ms, linger_ms, queue_timeout_ms,
+        idle_timeout_ms;
     uint32_t queue_max;
     uint32_t maxc;
     uint64_t max_rss_bytes;
@@ -33,7 +34,8 @@ struct pool {
     uint32_t waiting_count, parked_count, farewell_count;
     uint32_t generation; /* starts of workers so far */
     bool clients_speak_first;
-    bool closing; /* accepts no more */
+    bool closing;   /* accepts no more */
+    bool on_demand; /* a worker is started when clients wait, and finishes when it is idle */
     /* The Lua choice of a worker, if the dispatch script gave one: index into candidates or -1. */
     int (*choose)(struct pool *pool, struct slot **candidates, int count);
     uint64_t accepted, turned_away, lost, stolen; /* counters for status */
@@ -48,6 +50,9 @@ void pool_dispatch(struct pool *pool);
 
 /* A worker says that its clients speak first: listeners wait for bytes before they accept. */
 void pool_clients_speak_first(struct pool *pool);
+
+/* True when clients wait, and no worker is there or on the way. */
+bool pool_wants_worker(const struct pool *pool);
 
 /* True when a worker other than `except` could take a connection right now. */
 bool pool_can_lend(const struct pool *pool, const struct slot *except);

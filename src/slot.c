@@ -93,7 +93,7 @@ void slot_step(struct slot *slot, enum slot_event event) {
         slot_want_write(slot);
     }
     if (verdict.actions & SLOT_DO_TELL_READY) {
-        slot->ready_at_ms = now_ms(slot);
+        slot->ready_at_ms = slot->idle_since_ms = now_ms(slot);
         loan_level(slot);
         hooks->on_ready(slot);
     }

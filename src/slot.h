@@ -26,6 +26,7 @@ struct slot {
     enum slot_state state;
     uint64_t deadline_ms; /* 0: none */
     uint64_t started_at_ms, ready_at_ms;
+    uint64_t idle_since_ms; /* kept up where workers are started on demand */
     uint32_t term_timeout_ms;
     int wait_status; /* of waitpid, in GONE */
 

@@ -125,6 +125,14 @@ local function all_gone(self)
   core.finish(self.forced and EXIT_FORCED or 0, self.forced)
 end
 
+-- Until a worker is ready, or one is to be started for who comes, clients wait in the kernel's backlog.
+local function accept(registration)
+  if registration.accepting or registration.closed then return end
+  registration.accepting = true
+  local ok, message = core.accept(registration.pool)
+  if not ok then log("error", ("cannot accept on %s: %s"):format(registration.name, message)) end
+end
+
 local function supervise(self, registration)
   local pool = registration.pool
   local settings = self.options
@@ -132,6 +140,7 @@ local function supervise(self, registration)
   registration.supervisor = Supervisor.new {
     name = registration.name,
     count = registration.options.cnum,
+    on_demand = not registration.closed,
     restart = Restart.new {
       max = settings.max_fatal_restart, window = settings.restart_time_window, delay = settings.restart_delay,
       delay_max = settings.restart_delay_max,
@@ -146,6 +155,10 @@ local function supervise(self, registration)
       emit = function(event, ...) emit(self, event, ...) end,
       all_ready = function() all_ready(self) end,
       all_gone = function() all_gone(self) end,
+      on_demand = function(wanted)
+        core.on_demand(pool, wanted)
+        if wanted then accept(registration) end
+      end,
     },
   }
 end
@@ -266,10 +279,15 @@ local events = {}
 function events.ready(self, registration, serial)
   blame.on_ready(blaming(self), registration, serial)
   registration.supervisor:on_ready(serial)
-  if registration.accepting or registration.closed then return end
-  registration.accepting = true -- until here clients have waited in the kernel's backlog
-  local ok, message = core.accept(registration.pool)
-  if not ok then log("error", ("cannot accept on %s: %s"):format(registration.name, message)) end
+  accept(registration)
+end
+
+function events.demand(_, registration)
+  registration.supervisor:demand()
+end
+
+function events.idle(_, registration, serial)
+  registration.supervisor:idle(serial)
 end
 
 function events.exit(self, registration, serial, status, signal, lived, scores, executing)

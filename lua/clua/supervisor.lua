@@ -3,6 +3,8 @@
 --
 -- A place is a position, 1 to count; it has a current worker and, while that is being replaced, an incoming one. All
 -- that touches processes or time comes in through `ops`, so that this module is tested without either.
+--
+-- With a count of 0 a worker is started when clients wait for one, and finishes when it has been idle (`demanded`).
 -- @module clua.supervisor
 
 local Supervisor = {}
@@ -11,16 +13,19 @@ Supervisor.__index = Supervisor
 local RETRY_RECYCLE = 30 -- seconds before a worker that could not be replaced is tried again
 
 --- @tparam table options
---   `name`; `count`; `restart` (clua.restart);
+--   `name`; `count`; `on_demand` (true; false: a count of 0 means none); `restart` (clua.restart);
 --   `ops`: start(id) -> serial, pid | nil, message; retire(serial); kill(serial); after(seconds, fn) -> cancel; now();
---   log(level, text); emit(event, ...); all_ready(); all_gone()
+--   log(level, text); emit(event, ...); all_ready(); all_gone(); on_demand(wanted): whether demand() and idle() are to
+--   be called
 function Supervisor.new(options)
   return setmetatable({
     name = options.name,
     count = options.count,
+    on_demand = options.on_demand ~= false,
     restart = options.restart,
     ops = options.ops,
     places = {}, -- id -> { current =, incoming =, cancel = }
+    demanded = false, -- there is a place although the count is 0
     workers = {}, -- serial -> worker
     worker_count = 0,
     queue = {}, -- replacements to come: { id =, job =, only = }
@@ -39,6 +44,11 @@ end
 
 local function end_step(self)
   while #self.outbox > 0 do table.remove(self.outbox, 1)() end
+end
+
+-- How many places there are.
+local function size(self)
+  return self.demanded and 1 or self.count
 end
 
 local function describe(self, worker)
@@ -88,12 +98,22 @@ end
 
 local start_place
 
+-- What was started on demand is not wanted any more.
+local function leave_place(self)
+  self.demanded = false
+  self.places[1] = nil
+end
+
 local function start_later(self, id, delay)
   local place = self.places[id]
   self.ops.log(delay > 1 and "warn" or "info", ("restart of worker %d of %s in %.3g s"):format(id, self.name, delay))
   place.cancel = self.ops.after(delay, function()
     place.cancel = nil
-    start_place(self, id)
+    if self.demanded then
+      leave_place(self) -- if clients still wait, they say so
+    else
+      start_place(self, id)
+    end
     end_step(self)
   end)
 end
@@ -127,7 +147,27 @@ function Supervisor:start()
     self.places[id] = {}
     start_place(self, id)
   end
+  self.ops.on_demand(self.on_demand and self.count == 0)
   check_ready(self)
+  end_step(self)
+end
+
+--- Clients wait, and no worker is there or on the way.
+function Supervisor:demand()
+  if self.stopping or not self.on_demand or self.count > 0 or self.demanded then return end
+  self.demanded = true
+  self.places[1] = {}
+  start_place(self, 1)
+  end_step(self)
+end
+
+--- The worker has had nothing to do for its idle time.
+function Supervisor:idle(serial)
+  local worker, place = self.workers[serial], self.places[1]
+  if self.stopping or not self.demanded or worker.retiring or place.current ~= worker or place.incoming then return end
+  self.ops.log("info", ("%s is idle, pid %d"):format(describe(self, worker), worker.pid))
+  leave_place(self)
+  retire(self, worker)
   end_step(self)
 end
 
@@ -139,13 +179,13 @@ function Supervisor:is_reloading()
   return false
 end
 
---- What is under way, for adopt(): `reloading`, `recycling` (pid -> reason).
+--- What is under way, for adopt(): `reloading`, `recycling` (pid -> reason), `demanded`.
 function Supervisor:state()
   local recycling = {}
   for _, worker in pairs(self.workers) do
     if worker.recycling and not worker.retiring then recycling[worker.pid] = worker.recycling end
   end
-  return { reloading = self:is_reloading(), recycling = recycling }
+  return { reloading = self:is_reloading(), recycling = recycling, demanded = self.demanded }
 end
 
 local recycle
@@ -155,7 +195,8 @@ local recycle
 -- @tparam[opt] table state what state() said before the upgrade: that is begun again
 function Supervisor:adopt(workers, state)
   self.was_ready = true
-  for id = 1, self.count do self.places[id] = {} end
+  self.demanded = self.on_demand and self.count == 0 and state ~= nil and state.demanded == true
+  for id = 1, size(self) do self.places[id] = {} end
   for _, known in ipairs(workers) do
     local worker = { id = known.id, serial = known.serial, pid = known.pid, ready = known.state ~= "starting" }
     self.workers[known.serial] = worker
@@ -171,9 +212,10 @@ function Supervisor:adopt(workers, state)
       if other then retire(self, other) end
     end
   end
-  for id = 1, self.count do
+  for id = 1, size(self) do
     if not self.places[id].current then start_place(self, id) end
   end
+  self.ops.on_demand(self.on_demand and self.count == 0)
   for _, worker in pairs(self.workers) do
     local reason = state and state.recycling[worker.pid]
     if reason and not worker.retiring then recycle(self, worker, reason) end
@@ -286,7 +328,7 @@ function Supervisor:reload(done)
     return
   end
   local ids = {}
-  for id = 1, self.count do ids[id] = id end
+  for id = 1, size(self) do ids[id] = id end
   self.ops.log("info", ("reload of %s started"):format(self.name))
   self.reloads = self.reloads + 1
   new_job(self, ids, nil, function(failure)
@@ -355,7 +397,9 @@ function Supervisor:on_leave(serial, reason)
     local place = self.places[worker.id]
     worker.retiring = true
     place.current = nil
-    if not place.incoming then start_place(self, worker.id) end
+    if not place.incoming then
+      if self.demanded then leave_place(self) else start_place(self, worker.id) end
+    end
   else
     recycle(self, worker, reason)
   end
@@ -410,9 +454,9 @@ end
 --- Sets the number of workers; the last places go first.
 function Supervisor:scale(count)
   if self.stopping then return end
-  local before = self.count
-  self.count = count
-  self.ops.log("info", ("%s scaled from %d to %d workers"):format(self.name, before, count))
+  self.ops.log("info", ("%s scaled from %d to %d workers"):format(self.name, self.count, count))
+  local before = size(self)
+  self.count, self.demanded = count, false
   for id = before + 1, count do
     self.places[id] = {}
     start_place(self, id)
@@ -424,6 +468,7 @@ function Supervisor:scale(count)
     if place.current then retire(self, place.current) end
     if place.incoming then drop_incoming(self, place) end
   end
+  self.ops.on_demand(self.on_demand and count == 0)
   next_replacement(self)
   check_ready(self)
   end_step(self)
@@ -433,6 +478,7 @@ end
 function Supervisor:stop()
   if self.stopping then return end
   self.stopping = true
+  self.ops.on_demand(false)
   for _, job in ipairs(self.jobs) do end_job(self, job, "the master stops") end
   self.replacing = nil
   for _, place in pairs(self.places) do cancel_timer(place) end

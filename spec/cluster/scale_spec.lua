@@ -35,7 +35,7 @@ describe("the number of workers", function()
     assert.equal(3, c:wait_workers(3)[3].id)
   end)
 
-  it("may be none for a while: clients wait", function()
+  it("may be none for a while: a client starts a worker, and more may follow", function()
     local c = cluster.up { app = "hello", options = { cnum = 1 } }
     c:signal("sigttou")
     c:wait_log("exited, pid %d+, status 0")

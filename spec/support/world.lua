@@ -14,7 +14,7 @@ function World.new(options)
     counts = { all_ready = 0, all_gone = 0 },
   }, World)
   self.supervisor = Supervisor.new {
-    name = "web", count = options.count,
+    name = "web", count = options.count, on_demand = options.on_demand,
     restart = Restart.new {
       max = options.max or 5, window = options.window or 60, delay = options.delay or 0.1,
       delay_max = options.delay_max or 30,
@@ -29,6 +29,7 @@ function World.new(options)
       emit = function(...) self:on_event(...) end,
       all_ready = function() self:note("all ready", "all_ready") end,
       all_gone = function() self:note("all gone", "all_gone") end,
+      on_demand = function(wanted) self.on_demand = wanted end,
     },
   }
   return self

@@ -411,6 +411,138 @@ describe("clua.supervisor", function()
     end)
   end)
 
+  describe("on demand", function()
+    local function asleep(options)
+      options = options or {}
+      options.count = 0
+      return World.running(options)
+    end
+
+    it("a worker is started when clients wait, and finishes when it is idle, again and again", function()
+      local world = asleep()
+      assert.is_true(world.on_demand)
+      for serial = 1, 3 do
+        world.supervisor:demand()
+        world.supervisor:demand()
+        assert.same({ ("start 1: #%d"):format(serial) }, world:took())
+        world:ready(serial)
+        world.supervisor:demand()
+        assert.same({}, world:took())
+        world.supervisor:idle(serial)
+        world.supervisor:idle(serial)
+        assert.same({ ("retire #%d"):format(serial) }, world:took())
+        if serial < 3 then world:exit(serial) end
+        assert.equal(0, world:pending())
+      end
+      world.supervisor:demand() -- while the one before is still draining
+      assert.same({ "start 1: #4" }, world:took())
+      world:exit(3)
+      world:ready(4)
+      world.supervisor:idle(4)
+      world:exit(4)
+      assert.same({ "retire #4" }, world:took())
+      assert.equal(0, world.supervisor.worker_count)
+    end)
+
+    it("no worker is started where some are wanted anyway, and none of those is idle", function()
+      local world = World.running { count = 1 }
+      assert.is_false(world.on_demand)
+      world.supervisor:demand()
+      world.supervisor:idle(1)
+      assert.same({}, world:took())
+    end)
+
+    it("one that crashes is started again by those who wait, not before its time", function()
+      local world = asleep()
+      world.supervisor:demand()
+      world:exit(1, 1)
+      world:took()
+      world.supervisor:demand()
+      assert.same({}, world:took())
+      world:advance(0.2)
+      assert.same({}, world:took()) -- nobody waits any more
+      world.supervisor:demand()
+      assert.same({ "start 1: #2" }, world:took())
+    end)
+
+    it("one that cannot be forked is tried again by those who wait", function()
+      local world = asleep()
+      world.refuse = true
+      world.supervisor:demand()
+      world.supervisor:demand()
+      assert.same({ "start 1 refused", "wait 1" }, world:took())
+      world.refuse = false
+      world:advance(1)
+      world.supervisor:demand()
+      assert.same({ "start 1: #1" }, world:took())
+    end)
+
+    it("one that leaves by itself is followed by none", function()
+      local world = asleep()
+      world.supervisor:demand()
+      world:ready(1)
+      world:took()
+      world:leave(1, "term")
+      assert.same({}, world:took())
+      world.supervisor:demand()
+      assert.same({ "start 1: #2" }, world:took())
+    end)
+
+    it("one is reloaded, and is not idle while its successor starts", function()
+      local world = asleep()
+      world.supervisor:demand()
+      world:ready(1)
+      world.supervisor:reload()
+      world.supervisor:idle(1)
+      world:took()
+      world:ready(2)
+      assert.same({ "retire #1" }, world:took())
+      world:exit(1)
+      assert.same({ "reload done" }, world:took())
+      world.supervisor:idle(2)
+      assert.same({ "retire #2" }, world:took())
+    end)
+
+    it("one is the first when the count goes up", function()
+      local world = asleep()
+      world.supervisor:demand()
+      world:ready(1)
+      world:took()
+      world.supervisor:scale(2)
+      assert.same({ "start 2: #2" }, world:took())
+      world.supervisor:idle(1)
+      assert.same({}, world:took())
+      assert.is_false(world.on_demand)
+      world.supervisor:scale(0)
+      assert.is_true(world.on_demand)
+      assert.same({ "retire #1" }, { (world:took()[2]) })
+    end)
+
+    it("none is started by a stop, nor where it is not wanted", function()
+      local world = asleep()
+      world.supervisor:stop()
+      world.supervisor:demand()
+      assert.is_false(world.on_demand)
+      assert.same({ "all gone" }, world:took())
+      world = asleep { on_demand = false }
+      assert.is_false(world.on_demand)
+    end)
+
+    it("one is adopted by an upgraded master", function()
+      local world = asleep()
+      world.processes[7] = { id = 1, serial = 7, state = "ready", born = 0 }
+      world.supervisor:adopt({ { id = 1, serial = 7, pid = 1007, state = "ready" } },
+        { reloading = false, recycling = {}, demanded = true })
+      assert.same({}, world:took())
+      world.supervisor:idle(7)
+      assert.same({ "retire #7" }, world:took())
+      world = asleep()
+      world.processes[7] = { id = 1, serial = 7, state = "ready", born = 0 }
+      world.supervisor:adopt({ { id = 1, serial = 7, pid = 1007, state = "ready" } }, nil) -- was wanted before
+      assert.same({ "retire #7" }, world:took())
+    end)
+  end)
+
   describe("leave", function()
     for _, reason in ipairs { "maxc", "max_rss" } do
       it("for " .. reason .. " replaces the worker, new one first", function()
@@ -658,7 +790,7 @@ describe("clua.supervisor", function()
     it("begins again what was under way", function()
       local before = World.running { count = 2 }
       before.supervisor:on_leave(2, "maxc")
-      assert.same({ reloading = false, recycling = { [1002] = "maxc" } }, before.supervisor:state())
+      assert.same({ demanded = false, reloading = false, recycling = { [1002] = "maxc" } }, before.supervisor:state())
       before.supervisor:reload()
       local state = before.supervisor:state()
       assert.is_true(state.reloading)
@@ -681,7 +813,7 @@ describe("clua.supervisor", function()
       assert.is_true(world.supervisor:is_reloading())
       world:ready(2)
       assert.is_false(world.supervisor:is_reloading())
-      assert.same({ reloading = false, recycling = {} }, world.supervisor:state())
+      assert.same({ demanded = false, reloading = false, recycling = {} }, world.supervisor:state())
     end)
 
     it("can reload, and stops with all of them", function()
@@ -757,7 +889,7 @@ describe("clua.supervisor", function()
       local incoming = 0
       local held = {}
       for id, place in pairs(supervisor.places) do
-        assert(id >= 1 and id <= supervisor.count, "a place beyond the count")
+        assert(id >= 1 and id <= math.max(supervisor.count, supervisor.demanded and 1 or 0), "a place beyond the count")
         assert(place.current or place.incoming or place.cancel or supervisor.stopping, "a place without a worker")
         assert(not (place.cancel and (place.current or place.incoming)), "a start is due in a place that has a worker")
         if place.incoming then incoming = incoming + 1 end
@@ -768,6 +900,7 @@ describe("clua.supervisor", function()
       end
       assert(incoming <= 1, "two replacements at a time")
       assert(supervisor.stopping or #supervisor.queue == 0 or supervisor.replacing, "replacements that nobody begins")
+      assert(world.on_demand == (supervisor.count == 0 and not supervisor.stopping), "nobody would start a worker")
       for serial, process in pairs(world.processes) do
         local idle = process.state == "starting" or process.state == "ready"
         assert(not idle or held[serial], "a worker that no place knows")
@@ -785,6 +918,10 @@ describe("clua.supervisor", function()
         supervisor:scale(random(0, 4))
       elseif dice <= 8 then
         reload()
+      elseif dice <= 10 and world.on_demand then
+        supervisor:demand()
+      elseif process and process.state == "ready" and world.on_demand and dice <= 40 then
+        supervisor:idle(serial)
       elseif dice <= 12 then
         world.refuse = random(3) == 1
       elseif dice <= 30 then
@@ -833,6 +970,10 @@ describe("clua.supervisor", function()
           if not stops then
             settle(world)
             check(world)
+            for _, serial in ipairs(world.on_demand and world:serials_in("ready") or {}) do
+              world.supervisor:idle(serial)
+              world:exit(serial)
+            end
             assert.equal(world.supervisor.count, #world:serials_in("ready"))
             assert.equal(0, #world:serials_in("starting", "draining", "killed"))
             assert.equal(0, #world.supervisor.jobs)
