@@ -18,7 +18,9 @@
 
 local final = require "clua.connect.final"
 local host = require "clua.core.host"
+local options = require "clua.options"
 local path = require "clua.connect.path"
+local router = require "clua.connect.router"
 local usage = require "clua.usage"
 
 local App = {}
@@ -44,16 +46,21 @@ local function match_mount(raw, segments)
   return at - 1
 end
 
--- Takes the mount's part off req.url. Returns what leave() needs to put it back, or nil when the path does not match.
-local function enter(req, segments)
+-- Takes so many bytes off the path of req.url. Returns what leave() needs to put them back.
+local function strip(req, len)
   local origin, raw, query = path.split(req.url)
-  local len = match_mount(raw, segments)
-  if not len then return nil end
   local visit = { url = req.url, prefix = raw:sub(1, len) }
   local rest = raw:sub(len + 1)
   req.url = origin .. (rest == "" and "/" or rest) .. query
   visit.stripped = req.url
   return visit
+end
+
+-- Takes the mount's part off req.url; nil when the path does not match.
+local function enter(req, segments)
+  local _, raw = path.split(req.url)
+  local len = match_mount(raw, segments)
+  return len and strip(req, len)
 end
 
 local function leave(req, visit)
@@ -194,12 +201,30 @@ end
 --- The same, in the spelling of luvit.
 App.onError = App.use_error
 
+router.install(App, { resolve = resolve, proceed = proceed, strip = strip, leave = leave })
+
 -- ---- the module ------------------------------------------------------------------------------------------------
 
-local connect = {
-  --- Serves files; see clua.connect.static.
-  static = require "clua.connect.static",
+local connect = {}
+
+-- Modules clua.connect.NAME, loaded when connect.NAME is asked for.
+local LAZY = {
+  basicAuth = true, bodyLimit = true, compress = true, cookieParser = true, cookieSession = true, cors = true,
+  csrf = true, directory = true, errorHandler = true, favicon = true, json = true, logger = true,
+  methodOverride = true, multipart = true, query = true, rateLimit = true, requestId = true, responseTime = true,
+  securityHeaders = true, session = true, static = true, timeout = true, urlencoded = true, vhost = true, views = true,
 }
+
+local function load_middleware(self, name)
+  if not LAZY[name] then
+    local near = type(name) == "string" and options.nearest(name, LAZY)
+    if near then error(("there is no connect.%s, did you mean connect.%s?"):format(name, near), 2) end
+    return nil
+  end
+  local middleware = require("clua.connect." .. name)
+  rawset(self, name, middleware)
+  return middleware
+end
 
 --- Makes an app: `connect(middleware, ...)`.
 -- @param ... the first middlewares, as for use()
@@ -210,4 +235,10 @@ local function new(_, ...)
   return add(app, "connect(middleware...)", false, ...)
 end
 
-return setmetatable(connect, { __call = new })
+--- An app to put routes into, for app:use("/path", router). Every app is one.
+-- @treturn App
+function connect.router()
+  return new(connect)
+end
+
+return setmetatable(connect, { __call = new, __index = load_middleware })
