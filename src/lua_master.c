@@ -218,6 +218,13 @@ static char *field_string(lua_State *L, const char *name, size_t *len) {
     return copy;
 }
 
+static bool field_boolean(lua_State *L, const char *name) {
+    lua_getfield(L, 1, name);
+    bool value = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
 static lua_Number field_number(lua_State *L, const char *name) {
     lua_getfield(L, 1, name);
     lua_Number value = lua_tonumber(L, -1);
@@ -252,6 +259,7 @@ static int core_pool(lua_State *L) {
         .maxc = (uint32_t)field_number(L, "maxc"),
         .max_rss_bytes = (uint64_t)field_number(L, "max_rss"),
         .argc = (uint32_t)field_number(L, "argc"),
+        .defer_accept = field_boolean(L, "defer_accept"),
     };
     options.gone = field_string(L, "gone", &options.gone_len);
     options.lost = field_string(L, "lost", &options.lost_len);

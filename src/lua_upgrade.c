@@ -287,7 +287,7 @@ int lua_upgrade_adopt_pool(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     struct pool *pool = lua_touserdata(L, 1);
     pool->generation = (uint32_t)number_at(L, 2, "generation");
-    pool->clients_speak_first = boolean_at(L, 2, "clients_speak_first");
+    pool->clients_speak_first = boolean_at(L, 2, "clients_speak_first") && pool->options.defer_accept;
     pool->accepted = (uint64_t)number_at(L, 2, "accepted");
     pool->turned_away = (uint64_t)number_at(L, 2, "turned_away");
     pool->lost = (uint64_t)number_at(L, 2, "lost");

@@ -118,7 +118,7 @@ void pool_dispatch(struct pool *pool) {
 }
 
 void pool_clients_speak_first(struct pool *pool) {
-    if (pool->clients_speak_first) return;
+    if (pool->clients_speak_first || !pool->options.defer_accept) return;
     pool->clients_speak_first = true;
     for (struct listener *listener = pool->listeners; listener; listener = listener->next)
         listener_defer(listener, true);

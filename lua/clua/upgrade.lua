@@ -44,7 +44,7 @@ end
 function upgrade.needs_reload(old, new)
   old, new = plain(old), plain(new)
   local masters = { "cnum", "gone", "lost", "queue_max", "queue_timeout", "steal_after", "hang_timeout", "mode",
-    "quarantine", "idle_timeout" }
+    "quarantine", "idle_timeout", "defer_accept" }
   for _, name in ipairs(masters) do
     old[name], new[name] = nil, nil
   end
