@@ -1,4 +1,4 @@
--- TCP_DEFER_ACCEPT: the kernel keeps a client that has connected and says nothing, where clients are the first to speak.
+-- TCP_DEFER_ACCEPT: the kernel keeps a client that has connected and says nothing, where clients speak first.
 
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"

@@ -104,7 +104,7 @@ describe("a connection of HTTP", function()
     conn:close()
   end)
 
-  it("is counted: remain is what is in execution, scores what has begun; what is refused or half sent is not", function()
+  it("is counted: remain is what is in execution, scores what has begun; not what is refused or half sent", function()
     local c = up()
     local conn, half, bad = client.connect(c:address()), client.connect(c:address()), client.connect(c:address())
     local waiting, mark = {}, c:mark()
