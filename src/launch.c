@@ -17,6 +17,8 @@
 #include "log.h"
 #include "pool.h"
 
+enum { FIXED_FDS = 10 };
+
 extern char **environ;
 
 /* Up to an eighth less, so that the workers of a pool are not all replaced at the same moment. */
@@ -42,26 +44,34 @@ void launch_fill_boot(struct boot *boot, const struct pool *pool, uint32_t worke
     if (options->args_len > 0) memcpy(boot->args, options->args, options->args_len);
 }
 
-int launch_worker(int channel_fd, int segment_fd, pid_t *pid) {
-    /* Out of the way of the two fixed numbers, so that the second dup2 cannot overwrite the source of another. */
-    int channel = fcntl(channel_fd, F_DUPFD_CLOEXEC, 10), segment = fcntl(segment_fd, F_DUPFD_CLOEXEC, 10);
+/* Out of the way of the fixed numbers, so that no dup2 can overwrite the source of another. */
+static int lift(int fd) {
+    return fcntl(fd, F_DUPFD_CLOEXEC, FIXED_FDS);
+}
+
+int launch_worker(int channel_fd, int segment_fd, int output_fd, pid_t *pid) {
+    const struct {
+        int from, to;
+    } given[] = {
+        {lift(channel_fd), CHANNEL_FD},   {lift(segment_fd), SEGMENT_FD},   {lift(STDERR_FILENO), LOG_FD},
+        {lift(output_fd), STDOUT_FILENO}, {lift(output_fd), STDERR_FILENO},
+    };
+    enum { GIVEN = sizeof given / sizeof *given };
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
     char program[] = "/proc/self/exe", role[] = "clua", flag[] = "--worker";
     char *argv[] = {role, flag, NULL};
-    int err;
-    if (channel < 0 || segment < 0) {
-        err = UV_EMFILE;
-        goto no_fds;
-    }
+    int err = 0;
+    for (int i = 0; i < GIVEN; i++)
+        if (given[i].from < 0) err = UV_EMFILE;
+    if (err < 0) goto no_fds;
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
     sigemptyset(&none);
     sigfillset(&all);
-    posix_spawn_file_actions_adddup2(&actions, channel, CHANNEL_FD);
-    posix_spawn_file_actions_adddup2(&actions, segment, SEGMENT_FD);
-    posix_spawn_file_actions_addclosefrom_np(&actions, SEGMENT_FD + 1); /* what a script opened without CLOEXEC */
+    for (int i = 0; i < GIVEN; i++) posix_spawn_file_actions_adddup2(&actions, given[i].from, given[i].to);
+    posix_spawn_file_actions_addclosefrom_np(&actions, LOG_FD + 1); /* what a script opened without CLOEXEC */
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
@@ -69,7 +79,7 @@ int launch_worker(int channel_fd, int segment_fd, pid_t *pid) {
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
 no_fds:
-    if (channel >= 0) close(channel);
-    if (segment >= 0) close(segment);
+    for (int i = 0; i < GIVEN; i++)
+        if (given[i].from >= 0) close(given[i].from);
     return err;
 }

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "lua_blame.h"
 #include "lua_host.h"
+#include "lua_log.h"
 #include "lua_status.h"
 #include "lua_systemd.h"
 #include "lua_upgrade.h"
@@ -495,6 +496,17 @@ int lua_master_open(lua_State *L) {
         {"take_inherited", lua_systemd_take},
         {"keep_inherited", lua_systemd_keep},
         {"listen_inherited", lua_systemd_listen},
+        {"log_open", lua_log_open},
+        {"log_check", lua_log_check},
+        {"log_pending", lua_log_pending},
+        {"log_pend", lua_log_pend},
+        {"log_hold", lua_log_hold},
+        {"error_log", lua_log_error_log},
+        {"log_level", lua_log_level},
+        {"log_follow", lua_log_follow},
+        {"log_read", lua_log_read},
+        {"captures", lua_log_captures},
+        {"adopt_captures", lua_log_adopt_captures},
         {"testing", core_testing},
         {NULL, NULL},
     };

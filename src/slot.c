@@ -4,11 +4,13 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "capture.h"
 #include "launch.h"
 #include "loan.h"
 #include "log.h"
@@ -100,6 +102,7 @@ void slot_step(struct slot *slot, enum slot_event event) {
     if (verdict.actions & SLOT_DO_CLOSE) {
         loan_settle(slot);
         close_channel(slot);
+        if (slot->capture) capture_last_words(slot->capture);
         hooks->on_gone(slot);
     }
 }
@@ -159,10 +162,23 @@ void slot_want_write(struct slot *slot) {
     watch_channel(slot);
 }
 
+/* False: the channel is full. */
+static bool send_settings(struct slot *slot) {
+    static struct channel_message settings;
+    settings.head = (struct channel_head){.type = CHANNEL_SETTINGS, .len = sizeof settings.u.settings};
+    settings.u.settings.log_level = (uint32_t)log_level_get();
+    slot->settings_unsent = slot_send(slot, &settings) == UV_EAGAIN;
+    return !slot->settings_unsent;
+}
+
 static void flush_control(struct slot *slot) {
     static const struct channel_message drain = {.head = {.type = CHANNEL_DRAIN}};
     slot->wants_write = false;
     watch_channel(slot);
+    if (slot->settings_unsent && !send_settings(slot)) {
+        slot_want_write(slot);
+        return;
+    }
     if (slot->drain_unsent && slot->batch_count == 0) {
         int err = slot_send(slot, &drain);
         if (err == UV_EAGAIN) {
@@ -236,8 +252,13 @@ int slot_adopt(uv_loop_t *loop, struct pool *pool, const struct slot *known, str
     return 0;
 }
 
+static void slot_role(const struct slot *slot, char *role, size_t size) {
+    snprintf(role, size, "worker %u of %s", slot->worker_id, slot->pool->options.name);
+}
+
 int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct slot **out) {
-    int worker_fd = -1, err;
+    char role[320];
+    int worker_fd = -1, output[2], err;
     struct slot *slot = calloc(1, sizeof *slot);
     if (!slot) return UV_ENOMEM;
     slot->pool = pool;
@@ -247,12 +268,18 @@ int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct sl
     if (err < 0) goto no_channel;
     err = segment_create(&slot->segment, &slot->segment_fd);
     if (err < 0) goto no_segment;
+    err = capture_pipe(output);
+    if (err < 0) goto no_pipe;
     err = uv_poll_init(loop, &slot->channel, slot->channel_fd);
     if (err < 0) goto no_poll;
     launch_fill_boot(&slot->segment->boot, pool, worker_id, ++pool->generation);
-    err = launch_worker(worker_fd, slot->segment_fd, &slot->pid);
+    err = launch_worker(worker_fd, slot->segment_fd, output[1], &slot->pid);
     if (err < 0) goto no_process;
     close(worker_fd);
+    close(output[1]);
+    slot_role(slot, role, sizeof role);
+    err = capture_open(loop, output[0], role, slot->pid, &slot->capture);
+    if (err < 0) warn(slot, "cannot be heard: what it writes to its standard output and error is lost");
     slot->state = SLOT_STARTING;
     slot->started_at_ms = uv_now(loop);
     slot->deadline_ms = slot->started_at_ms + pool->options.ready_timeout_ms;
@@ -263,11 +290,16 @@ int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct sl
 no_process:
     slot->swept = true;
     close_channel(slot);
+    close(output[0]);
+    close(output[1]);
     close(worker_fd);
     close(slot->segment_fd);
     segment_unmap(slot->segment);
     return err;
 no_poll:
+    close(output[0]);
+    close(output[1]);
+no_pipe:
     segment_unmap(slot->segment);
     close(slot->segment_fd);
 no_segment:
@@ -307,4 +339,13 @@ struct slot *slot_of_serial(uint32_t serial) {
         for (struct slot *slot = pool->slots; slot; slot = slot->next)
             if (slot->serial == serial && slot->state != SLOT_GONE) return slot;
     return NULL;
+}
+
+void slot_settings_changed(void) {
+    for (struct pool *pool = pool_first(); pool; pool = pool->next) {
+        for (struct slot *slot = pool->slots; slot; slot = slot->next) {
+            slot->settings_unsent = true;
+            slot_want_write(slot);
+        }
+    }
 }

@@ -35,7 +35,8 @@ struct slot {
     int channel_fd;
     int segment_fd; /* kept for an upgrade, which maps it again */
     uv_poll_t channel;
-    bool drain_unsent, wants_write;
+    struct capture *capture; /* what it prints; NULL: nobody can write there any more */
+    bool drain_unsent, settings_unsent, wants_write;
     bool asked_for_traceback, hung;
     bool swept, handle_closed; /* freed when both are true */
     bool has_unowned;          /* lent connections whose descriptor the master gives up once they are taken */
@@ -86,8 +87,11 @@ struct slot *slot_of_serial(uint32_t serial);
 /* Sends a control packet. 0 or UV_E* (UV_EAGAIN: the channel is full). */
 int slot_send(struct slot *slot, const struct channel_message *message);
 
-/* The channel became full: wait until it can be written, then `drain_unsent` and loans go on. */
+/* The channel became full: wait until it can be written, then what is unsent and loans go on. */
 void slot_want_write(struct slot *slot);
+
+/* The log level has changed: every worker is told. */
+void slot_settings_changed(void);
 
 /* Frees what is GONE. Called once a turn, when nothing holds a slot. */
 void slot_sweep(struct pool *pool);

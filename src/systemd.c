@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <uv.h>
@@ -40,6 +43,14 @@ int systemd_notify(const char *text, size_t len) {
                    notify_address_len);
     } while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : 0;
+}
+
+bool systemd_is_journal(int fd) {
+    unsigned long long device, inode;
+    struct stat st;
+    const char *stream = getenv("JOURNAL_STREAM");
+    if (!stream || sscanf(stream, "%llu:%llu", &device, &inode) != 2 || fstat(fd, &st) < 0) return false;
+    return st.st_dev == device && st.st_ino == inode;
 }
 
 int systemd_take(int fd) {

@@ -12,6 +12,9 @@ int systemd_notify_open(const char *address);
 /* Sends one datagram, without ever waiting. 0 or UV_E*: UV_EAGAIN when the receiver's queue is full. */
 int systemd_notify(const char *text, size_t len);
 
+/* Is this descriptor the journal's, as JOURNAL_STREAM says? */
+bool systemd_is_journal(int fd);
+
 /* Makes an inherited descriptor CLOEXEC. 0 when it is a stream socket that listens; UV_EBADF, UV_ENOTSOCK, UV_EINVAL. */
 int systemd_take(int fd);
 

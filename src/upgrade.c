@@ -14,6 +14,7 @@
 
 #include <uv.h>
 
+#include "capture.h"
 #include "listener.h"
 #include "pidfile.h"
 #include "pool.h"
@@ -51,6 +52,7 @@ static void set_all_inheritable(bool inheritable) {
             set_inheritable(slot->segment_fd, inheritable);
         }
     }
+    for (struct capture *capture = NULL; (capture = capture_after(capture));) set_inheritable(capture->fd, inheritable);
     struct connection *connection = NULL;
     while ((connection = connection_after(connection))) set_inheritable(connection->fd, inheritable);
 }

@@ -180,6 +180,7 @@ static void quarantine(const struct channel_message *message) {
 static void master_is_gone(void) {
     worker.orphan = true;
     uv_poll_stop(&worker.channel);
+    log_end_capture();
     log_write(CLUA_LOG_WARN, "the master is gone: finishing");
     drain();
 }
@@ -327,7 +328,15 @@ static int add_handles(uv_loop_t *loop) {
     return err;
 }
 
+/* A line is sent when it ends, as to a terminal: what was printed before a crash has been printed. */
+static void open_output(void) {
+    fcntl(LOG_FD, F_SETFD, FD_CLOEXEC);
+    log_set_captured(LOG_FD);
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+}
+
 int worker_open(uv_loop_t *loop) {
+    open_output();
     int err = segment_map(SEGMENT_FD, &worker.segment);
     if (err < 0) {
         log_write(CLUA_LOG_ERROR, "cannot map the segment: %s", uv_strerror(err));
@@ -336,8 +345,8 @@ int worker_open(uv_loop_t *loop) {
     close(SEGMENT_FD);
     fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC);
     const struct boot *boot = &worker.segment->boot;
-    char role[64], why[256];
-    snprintf(role, sizeof role, "worker %u", boot->worker_id);
+    char role[320], why[256];
+    snprintf(role, sizeof role, "worker %u of %s", boot->worker_id, boot->name);
     log_role(role);
     log_set_level((enum log_level)boot->log_level);
     ignore_terminal_signals();

@@ -6,6 +6,7 @@ local blame = require "clua.blame"
 local core = require "clua.core.master"
 local host = require "clua.core.host"
 local Emitter = require "clua.emitter"
+local logs = require "clua.logs"
 local options = require "clua.options"
 local Quarantine = require "clua.quarantine"
 local Registration = require "clua.registration"
@@ -23,15 +24,14 @@ local Master = Emitter.class("Master")
 
 local master_options = {
   pidfile = "string", max_fatal_restart = "integer", restart_time_window = "number", restart_delay = "number",
-  restart_delay_max = "number", log_level = "string", lame_duck = "number",
+  restart_delay_max = "number", log_level = "string", log_prefix = "string", error_log = "string",
+  lame_duck = "number",
 }
 
 local master_defaults = {
   max_fatal_restart = 5, restart_time_window = 60, restart_delay = 0.1, restart_delay_max = 30, log_level = "info",
-  lame_duck = 0,
+  lame_duck = 0, log_prefix = "auto",
 }
-
-local levels = { debug = true, info = true, warn = true, error = true }
 
 local dispatched -- the one master of this process
 
@@ -41,7 +41,8 @@ end
 
 --- Makes a master. Options: `pidfile` path; `max_fatal_restart` (5) deaths within `restart_time_window` (60 s) before
 -- `giveup`; `restart_delay` (0.1 s) and `restart_delay_max` (30 s), the back-off; `log_level` ("debug", "info", "warn",
--- "error"); `lame_duck` (0 s), for which a stop is announced before it begins.
+-- "error"); `error_log` path (standard error); `log_prefix` ("auto", "time", "priority"); `lame_duck` (0 s), for
+-- which a stop is announced before it begins.
 -- @tparam[opt] table given
 -- @treturn Master
 function Master.new(given)
@@ -49,9 +50,7 @@ function Master.new(given)
   local self = setmetatable({
     registrations = {}, by_pool = {}, upgrades = 0, options = options.complete(given, master_defaults),
   }, Master)
-  if not levels[self.options.log_level] then
-    usage.fail(1, "Master: option 'log_level' must be debug, info, warn or error, got '%s'", self.options.log_level)
-  end
+  logs.check_options(self.options)
   return self
 end
 
@@ -231,6 +230,7 @@ local function go_on(self, state)
   for _, old in ipairs(state.registrations) do
     if not successor[old] then wind_up(self, state, old) end
   end
+  logs.adopt(self, state.logs)
   core.publish_pid()
   core.unblock()
   log("info", ("upgraded, generation %d"):format(self.upgrades))
@@ -245,9 +245,10 @@ function Master:dispatch()
   if #self.registrations == 0 then usage.fail(1, "dispatch: nothing is registered") end
   if require("clua.core.worker").boot() then usage.fail(1, "dispatch: a worker cannot be a master") end
   for _, one in ipairs(self.registrations) do Registration.check(one) end
+  logs.check_files(self)
   if core.testing() then test(self) end
-  host.log_level(self.options.log_level)
   local state = upgrade.take()
+  logs.open(self, state and state.logs)
   local ok, message, code = core.setup(function(...) return on_event(self, ...) end)
   if not ok then usage.refuse(message, code, EXIT_SYSTEM) end
   if state then keep_pidfile(self, state) else take_pidfile(self) end
@@ -265,6 +266,7 @@ function Master:dispatch()
     for _, registration in ipairs(self.registrations) do
       for _, spec in ipairs(registration.specs) do listen(registration, spec) end
     end
+    logs.begin(self)
     for _, registration in ipairs(self.registrations) do registration.supervisor:start() end
   end
   core.running()
@@ -476,6 +478,41 @@ function Master:broadcast(name, message)
   local bytes, why = wire.encode(message, "master", 0)
   if not bytes then return nil, why, "EINVAL" end
   return self:route(tostring(name), bytes)
+end
+
+--- Opens the log files anew, for who has renamed them. See clua.logs.
+-- @treturn boolean|nil nil, message, code when one cannot be opened: what was open before is written to
+function Master:reopen_logs()
+  if not self.running then usage.fail(1, "reopen_logs: the master has not been dispatched") end
+  return logs.reopen(self)
+end
+
+--- Sets the level from which on lines are logged, of the master and all its workers, at once; without an argument says
+-- what it is.
+-- @tparam[opt] string level "debug", "info", "warn", "error"
+-- @treturn string the level before the call
+function Master:log_level(level)
+  if not self.running then usage.fail(1, "log_level: the master has not been dispatched") end
+  return logs.level(self, level)
+end
+
+--- Follows the log: fn(line) for each line that the master writes, be it its own or a worker's, without its newline.
+-- Lines that fn itself brings about are not told, nor those that were too many to be kept (128 KiB): then fn gets nil
+-- first.
+-- @tparam function fn
+-- @treturn function that ends it
+function Master:on_log(fn)
+  if type(fn) ~= "function" then usage.fail(1, "on_log: a function is expected, got %s", type(fn)) end
+  if not self.running then usage.fail(1, "on_log: the master has not been dispatched") end
+  return logs.follow(self, fn)
+end
+
+--- The last lines of the log, oldest first (128 KiB are kept, not over an upgrade).
+-- @tparam[opt=10] number count
+-- @treturn table array of strings
+function Master:last_log(count)
+  if not self.running then usage.fail(1, "last_log: the master has not been dispatched") end
+  return logs.last(count or 10)
 end
 
 --- What is known of every registration: array of { name, ready, counters, workers }. `ready`: clients should come.

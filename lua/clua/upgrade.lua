@@ -85,6 +85,7 @@ local function state_of(master)
   state.upgrades = master.upgrades + 1
   state.pidfile = master.pidfile
   state.systemd = master.systemd:state()
+  state.logs = master.logs:state()
   state.registrations = {}
   for i, registration in ipairs(master.registrations) do
     local addresses = {}

@@ -17,7 +17,7 @@ local function start(seed)
   ]]):format(cluster.fixture("hello"), cluster.fixture("hostile"), WORKERS, seed) }
 end
 
--- The descriptors that they send are duplicates of their standard error, which is the master's as well.
+-- The descriptors that they send are duplicates of the log, which is the standard error of the master.
 local function assert_keeps_none(c)
   loop.wait(function()
     local fds, count = proc.fds(c.pid), 0
@@ -45,9 +45,9 @@ describe("the master", function()
       local conns = {}
       -- They attack when they are given a connection, at the latest; some of them never live to see one.
       for i = 1, WORKERS * 2 do conns[i] = client.open(address) end
-      c:wait(function() return c:count("^attacks$") >= WORKERS end, "the attacks")
+      c:wait(function() return c:count("out: attacks$") >= WORKERS end, "the attacks")
       assert_serves(c)
-      attacks = attacks + c:count("^attacks$")
+      attacks = attacks + c:count("out: attacks$")
       for _, conn in ipairs(conns) do conn:close() end
       assert_serves(c)
       assert_keeps_none(c)

@@ -10,14 +10,9 @@ local function ask(conn, line)
   return (assert(conn:send(line .. "\n"):read_until("\n")):gsub("\n$", ""))
 end
 
--- Connections that the workers hold: their sockets, but for the standard ones and the channel.
 local function held_by_workers(c)
   local count = 0
-  for _, member in ipairs(c:workers()) do
-    for fd, target in pairs(proc.fds(member.pid)) do
-      if fd > 3 and target:find("^socket:") then count = count + 1 end
-    end
-  end
+  for _, member in ipairs(c:workers()) do count = count + proc.count_connections(member.pid) end
   return count
 end
 

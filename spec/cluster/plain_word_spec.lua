@@ -22,17 +22,17 @@ describe("a worker registered by a plain word", function()
   it("runs, listens on nothing, and ends with the cluster", function()
     local c = start { cnum = 2 }
     assert.equal(2, #c:workers("job"))
-    assert.equal(2, c:count("^job runs in "))
+    assert.equal(2, c:count("out: job runs in "))
     assert.equal(0, c:count("listening on"))
     c:stop()
-    assert.equal(2, c:count("^job ends$"))
+    assert.equal(2, c:count("out: job ends$"))
   end)
 
   it("is replaced when it dies", function()
     local c = start { cnum = 1 }
     local pid = c:workers()[1].pid
     assert(uv.kill(pid, "sigkill"))
-    c:wait_log("^job runs in ", nil, 2)
+    c:wait_log("out: job runs in ", nil, 2)
     assert.not_equal(pid, c:wait_workers(1)[1].pid)
   end)
 
@@ -40,7 +40,7 @@ describe("a worker registered by a plain word", function()
     local c = start { cnum = 1 }
     c:signal("sigusr1")
     c:wait_log("reload of job done")
-    assert.equal(2, c:count("^job runs in "))
-    c:wait_log("^job ends$")
+    assert.equal(2, c:count("out: job runs in "))
+    c:wait_log("out: job ends$")
   end)
 end)

@@ -40,12 +40,14 @@ local function environment(extra, mark)
   return list
 end
 
--- One line of the log: fields of it when it is one of clua's, else the text alone. What a sanitizer writes of a process
--- that is killed meanwhile may stand before it, without a line end.
+-- One line of the log: fields of it when it is the first of an event, else the text alone. What a worker prints has the
+-- level "out". What a sanitizer writes of a process that is killed meanwhile may stand before it, without a line end.
 local function parse(line)
-  local time, role, pid, level, text = line:match("(%d%d%d%d%-%d%d%-%d%dT%S+Z) (%a+ ?%d*)%[(%d+)%] (%a+): (.*)$")
+  local time, who, pid, level, text = line:match("(%d%d%d%d%-%d%d%-%d%dT%S+Z) (.-)%[(%d+)%] (%a+): (.*)$")
   if not time then return { text = line } end
-  return { time = time, role = role, pid = tonumber(pid), level = level, text = text }
+  -- "master", or "worker 1 of NAME"
+  local role, name = who:match("^(worker %d+) of (.*)$")
+  return { time = time, role = role or who, name = name, pid = tonumber(pid), level = level, text = text }
 end
 
 local function take_line(self, line)
@@ -69,9 +71,11 @@ local function read_lines(pipe, take, on_end)
   pipe:read_start(function(_, bytes)
     rest = rest .. (bytes or "")
     local first = 1
-    for line, after in rest:gmatch("([^\n]*)\n()") do
-      take(line)
-      first = after
+    local newline = rest:find("\n", 1, true)
+    while newline do
+      take(rest:sub(first, newline - 1))
+      first = newline + 1
+      newline = rest:find("\n", first, true)
     end
     rest = rest:sub(first)
     if bytes then return end

@@ -66,6 +66,16 @@ function proc.count_fds(pid)
   return #(names(("/proc/%d/fd"):format(pid)) or {})
 end
 
+--- Connections that a worker holds: its sockets, but for the standard ones, the channel (3), and the log (5), which may
+-- be a socket of the harness.
+function proc.count_connections(pid)
+  local count = 0
+  for fd, target in pairs(proc.fds(pid)) do
+    if fd > 3 and fd ~= 5 and target:find("^socket:") then count = count + 1 end
+  end
+  return count
+end
+
 local function pids()
   local list = {}
   for _, name in ipairs(names("/proc")) do

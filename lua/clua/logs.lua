@@ -1,0 +1,171 @@
+--- The master's logs: where they go, opening them anew, their level, and who follows them.
+--
+-- What a worker logs or prints comes to the master through a pipe (src/capture.c); the master writes all of it to
+-- standard error, which is the file of `error_log` once the start has succeeded.
+-- @module clua.logs
+
+local core = require "clua.core.master"
+local host = require "clua.core.host"
+local usage = require "clua.usage"
+
+local logs = {}
+logs.__index = logs
+
+local EXIT_SYSTEM = 111
+
+local levels = { debug = true, info = true, warn = true, error = true }
+local prefixes = { auto = true, time = true, priority = true }
+
+local function check_one_of(options, name, known, text)
+  if not known[options[name]] then
+    usage.fail(3, "Master: option '%s' must be %s, got '%s'", name, text, options[name])
+  end
+end
+
+--- Checks the master's options of logging.
+function logs.check_options(options)
+  check_one_of(options, "log_level", levels, "debug, info, warn or error")
+  check_one_of(options, "log_prefix", prefixes, "auto, time or priority")
+end
+
+local function absolute(path)
+  if path:sub(1, 1) == "/" then return path end
+  return require("luv").cwd() .. "/" .. path
+end
+
+local function refuse(what, path, message, code)
+  usage.refuse(("cannot open the %s %s: %s"):format(what, path, message), code, EXIT_SYSTEM)
+end
+
+--- Ends the start when a log could not be written.
+function logs.check_files(master)
+  local path = master.options.error_log and absolute(master.options.error_log)
+  if not path then return end
+  local ok, message, code = core.log_check(path)
+  if not ok then refuse("error log", path, message, code) end
+end
+
+--- This process becomes a master. With a file for the error log, lines wait until begin(): who starts a cluster sees on
+-- standard error why it does not start.
+-- @tparam table master gets its field `logs`
+-- @tparam[opt] table before result of state() before an upgrade: standard error is what it was
+function logs.open(master, before)
+  local options = master.options
+  local self = setmetatable({ master = master, followers = {}, error_log = before and before.error_log }, logs)
+  master.logs = self
+  self.wanted = options.error_log and absolute(options.error_log)
+  host.log_level(options.log_level)
+  core.log_open(options.log_prefix)
+  if before then core.log_pend(before.pending) end
+  if self.wanted and not before then core.log_hold(true) end
+end
+
+--- The addresses are bound: from here on the log goes where the script wants it.
+function logs.begin(master)
+  local self = master.logs
+  if not self.wanted then return end
+  local ok, message, code = core.error_log(self.wanted)
+  if not ok then refuse("error log", self.wanted, message, code) end
+  self.error_log = self.wanted
+  core.log_hold(false)
+end
+
+--- After an upgrade: the workers go on writing. What fails now is told, and the log stays where it was.
+function logs.adopt(master, before)
+  local self = master.logs
+  if self.wanted and self.wanted ~= before.error_log then
+    local ok, message = core.error_log(self.wanted)
+    if ok then
+      self.error_log = self.wanted
+    else
+      host.log("error", ("cannot open the error log %s: %s: it stays where it was"):format(self.wanted, message))
+    end
+  elseif not self.wanted and before.error_log then
+    host.log("warn", ("the script names no error log any more: it stays %s until a restart"):format(before.error_log))
+  end
+  local ok, message = core.adopt_captures(before.captures)
+  if not ok then host.log("error", "the output of a worker is lost from here on: " .. message) end
+  core.log_level(master.options.log_level)
+end
+
+--- What crosses an upgrade.
+function logs:state()
+  return { error_log = self.error_log, captures = core.captures(), pending = core.log_pending() }
+end
+
+--- See Master:reopen_logs.
+function logs.reopen(master)
+  local self = master.logs
+  if self.error_log then
+    local ok, message, code = core.error_log(self.error_log)
+    if not ok then
+      message = ("cannot open the error log %s: %s"):format(self.error_log, message)
+      host.log("error", message .. ": the old file is written to")
+      return nil, message, code
+    end
+  end
+  host.log("info", "log files opened anew")
+  return true
+end
+
+--- See Master:log_level.
+function logs.level(master, level) -- luacheck: ignore master
+  if level ~= nil and not levels[level] then
+    usage.fail(2, "log_level: must be debug, info, warn or error, got '%s'", tostring(level))
+  end
+  local before = core.log_level(level)
+  if level and level ~= before then host.log("warn", ("log level changed from %s to %s"):format(before, level)) end
+  return before
+end
+
+-- ---- followers ----------------------------------------------------------------------------------------------------
+
+local function lines_of(text)
+  local lines = {}
+  for line in text:gmatch("([^\n]*)\n") do lines[#lines + 1] = line end
+  return lines
+end
+
+local function tell(self, line)
+  local followers = {} -- one that is told may end itself, or begin another
+  for follower in pairs(self.followers) do followers[#followers + 1] = follower end
+  for _, follower in ipairs(followers) do
+    local ok, message = xpcall(follower, debug.traceback, line)
+    if not ok then
+      self.followers[follower] = nil
+      host.log("error", "a follower of the log has failed, and gets no more of it: " .. message)
+    end
+  end
+end
+
+-- What followers have logged themselves is behind the position that the next call begins at.
+local function new_lines(self)
+  local text, _, missed = core.log_read(self.position)
+  if missed then tell(self, nil) end
+  for _, line in ipairs(lines_of(text)) do tell(self, line) end
+  self.position = select(2, core.log_read(math.huge))
+end
+
+--- See Master:on_log.
+function logs.follow(master, fn)
+  local self = master.logs
+  local function follower(line) fn(line) end
+  if not next(self.followers) then
+    self.position = select(2, core.log_read(math.huge))
+    core.log_follow(function() new_lines(self) end)
+  end
+  self.followers[follower] = true
+  return function()
+    self.followers[follower] = nil
+    if not next(self.followers) then core.log_follow(nil) end
+  end
+end
+
+--- See Master:last_log.
+function logs.last(count)
+  local lines, last = lines_of((core.log_read())), {}
+  for i = math.max(1, #lines - count + 1), #lines do last[#last + 1] = lines[i] end
+  return last
+end
+
+return logs
