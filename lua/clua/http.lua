@@ -17,6 +17,7 @@ local buffering = require "clua.socket.buffering"
 local client = require "clua.http.client"
 local is_callable = require "clua.callable"
 local file = require "clua.http.file"
+local head = require "clua.http.head"
 local host = require "clua.core.host"
 local options = require "clua.options"
 
@@ -136,6 +137,16 @@ end
 --- res:sendFile(path [, options]): see clua.http.file.
 function Response:sendFile(path, given)
   return file.send(self, path, given)
+end
+
+--- res:onHead(fn): see clua.http.head.
+Response.onHead = head.on
+
+--- Sends what a filter of the body, such as compress, holds back; without one every write is sent anyway.
+-- @treturn boolean|nil as res:write()
+function Response:flush()
+  if not self.headersSent then return self:flushHeaders() or true end
+  return true
 end
 
 core.emit(function(object, event)

@@ -14,6 +14,7 @@ end
 if not pcall(require, "clua.core.http") then
   package.preload["clua.core.http"] = function() return { response = {} } end
 end
+local head = require "clua.http.head"
 local host = require "clua.core.host"
 
 local fakes = {}
@@ -52,6 +53,8 @@ end
 function response:removeHeader(name)
   self.headers[name:lower()] = nil
 end
+
+response.onHead = head.on
 
 function response:write(bytes)
   assert(not self.finished, "written after the end")

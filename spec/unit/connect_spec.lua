@@ -450,4 +450,12 @@ describe("clua.connect", function()
       end)
     end
   end)
+
+  it("loads a middleware when it is asked for, and knows what a wrong name should have been", function()
+    assert.equal(require "clua.connect.static", connect.static)
+    local ok, message = pcall(function() return connect.statik end)
+    assert.is_false(ok)
+    assert.truthy(message:find("connect_spec.lua:%d+: there is no connect.statik, did you mean connect.static?"))
+    assert.is_nil(connect.somethingElseAltogether)
+  end)
 end)

@@ -3,11 +3,11 @@
 -- @module clua.http.file
 
 local uv = require "luv"
-local async = require "clua.async"
 local core = require "clua.core.http"
 local condition = require "clua.connect.condition"
 local date = require "clua.connect.date"
 local encoding = require "clua.http.encoding"
+local head = require "clua.http.head"
 local mime = require "clua.mime"
 local options = require "clua.options"
 local range = require "clua.http.range"
@@ -77,22 +77,12 @@ local function range_is_current(header, etag, modified)
   return date.parse(header) == modified
 end
 
-local PIECE_BYTES = 65536
-
 -- A part of the file as body bytes. Where a middleware has put a write of its own in place, the bytes go through that.
 -- Returns true; nil, message, code when the client has gone.
 local function send_bytes(res, fd, first, length)
+  head.settle(res)
   if res.write == core.response.write then return res:sendDescriptor(fd, first, length) end
-  local sent = 0
-  while sent < length do
-    local piece, message = async.call(uv.fs_read, fd, math.min(PIECE_BYTES, length - sent), first + sent)
-    if not piece then error("cannot read: " .. message, 0) end
-    if piece == "" then error(("the file has shrunk to %d of %d bytes while it was sent"):format(sent, length), 0) end
-    sent = sent + #piece
-    local ok, why, code = res:write(piece)
-    if ok == nil then return nil, why, code end
-  end
-  return true
+  return head.send_pieces(res, fd, first, length)
 end
 
 local function send_ranges(res, fd, size, list, content_type)
