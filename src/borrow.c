@@ -10,6 +10,7 @@ enum { DONE_ENTRIES_BEFORE_DOORBELL = 32 };
 static struct segment *segment;
 static borrow_ring_fn ring_doorbell;
 static struct figures dummy_figures;
+static struct served dummy_served;
 static bool busy;
 
 /* Completions waiting for a place in the ring: at most one for each loan, so the array never outgrows SEGMENT_LOANS. */
@@ -23,6 +24,10 @@ void borrow_open(struct segment *mapped, borrow_ring_fn ring) {
 
 struct figures *borrow_figures(void) {
     return segment ? &segment->figures : &dummy_figures;
+}
+
+struct served *borrow_served(void) {
+    return segment ? &segment->served : &dummy_served;
 }
 
 struct segment *borrow_segment(void) {

@@ -10,10 +10,11 @@
 /* Called when the master has asked to be woken; sends the doorbell byte. */
 typedef void (*borrow_ring_fn)(void);
 
-/* Without borrow_open there is no loan in this process, and the figures go to a private dummy. */
+/* Without borrow_open there is no loan in this process, and the figures and what is served go to a private dummy. */
 void borrow_open(struct segment *segment, borrow_ring_fn ring);
 
 struct figures *borrow_figures(void);
+struct served *borrow_served(void);
 struct segment *borrow_segment(void); /* NULL without borrow_open */
 
 /* The word of a loan; index below SEGMENT_LOANS. */

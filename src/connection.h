@@ -44,8 +44,9 @@ struct connection {
     struct link link; /* the pool's list of this place, or the free list; stays the first member */
     struct wheel_entry deadline;
     struct pool *pool;
-    struct slot *slot; /* LENT only */
-    uint32_t loan;     /* LENT only: index in the slot */
+    struct slot *slot;         /* LENT only */
+    uint64_t waiting_since_ns; /* WAITING, and until the loan was sent; else 0 */
+    uint32_t loan;             /* LENT only: index in the slot */
     uint32_t generation;
     uint32_t index;
     uint32_t lent;    /* how often */

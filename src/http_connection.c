@@ -148,6 +148,7 @@ static void advance(struct http_connection *connection) {
     connection->running = true;
     do {
         while (http_step(connection)) continue;
+        connection->clock_ns = 0; /* writing takes time */
         http_connection_flush(connection);
         if (connection->state == HTTP_STATE_CLOSED) break;
         if (may_write_on(connection)) {

@@ -73,6 +73,7 @@ struct http_connection {
     uint64_t state_since_ms; /* IDLE, HEAD, FLUSHING, LINGERING: since when */
     uint64_t progress_ms;    /* last body byte received, or last byte of output accepted by the kernel */
     size_t queued_before;    /* stream->queued_bytes at the last look at progress */
+    uint64_t clock_ns;       /* the time, when a request has just ended; else 0 */
     struct http_connection *settle_next, **settle_back;
 
     int error; /* UV_E*: the stream is broken */

@@ -77,7 +77,8 @@ struct http_exchange {
     uint32_t trailer_count;
     char before; /* the last byte checked before `framing` */
     bool chunked, expects_continue, collecting, upgrade;
-    uint32_t blame; /* ticket, once the handler was called */
+    uint32_t blame;    /* ticket, once the handler was called */
+    uint64_t begun_ns; /* when it was called */
 
     /* response */
     enum http_response_state response;

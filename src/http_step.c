@@ -36,7 +36,10 @@ void http_exchange_end(struct http_connection *connection, bool complete) {
         exchange->owner.counted = false;
         blame_end(exchange->blame);
         worker_request_end();
+        connection->clock_ns = uv_hrtime();
+        worker_request_took(connection->clock_ns - exchange->begun_ns);
     }
+    if (exchange->response == HTTP_RESPONSE_ENDED) worker_answered(exchange->refusal == 101 ? 101 : exchange->status);
     connection->exchange = NULL;
     connection->gone_told = false;
     http_exchange_release(exchange);
@@ -99,6 +102,8 @@ static bool is_quarantined(struct http_connection *connection) {
 static void call_handler(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
     exchange->owner.counted = true;
+    /* Of requests that were read together, one begins when the one before it has ended: one clock reading for both. */
+    exchange->begun_ns = connection->clock_ns ? connection->clock_ns : uv_hrtime();
     exchange->blame = blame_begin(exchange->head.base, http_head_line_len(&exchange->head), exchange->head.len);
     connection->served = true;
     worker_request_begin();

@@ -179,6 +179,16 @@ static void give_up_descriptors(struct slot *slot) {
     slot->has_unowned = false;
 }
 
+/* The batch has been sent: one look at the clock for all of it. */
+static void count_queue_time(struct slot *slot) {
+    uint64_t now = uv_hrtime();
+    for (uint32_t i = 0; i < slot->batch_count; i++) {
+        struct connection *connection = slot->batch_connections[i];
+        histogram_add(&slot->pool->queue_time, now - connection->waiting_since_ns);
+        connection->waiting_since_ns = 0;
+    }
+}
+
 void loan_flush(struct slot *slot) {
     static struct channel_message message;
     int fds[CHANNEL_LOANS_MAX];
@@ -204,6 +214,7 @@ void loan_flush(struct slot *slot) {
         return;
     }
     if (untaken(slot) == 0) slot->sent_at_ms = now_ms(slot);
+    count_queue_time(slot);
     slot->sent += slot->batch_count;
     slot->batch_count = 0;
 }
@@ -248,6 +259,7 @@ static bool read_ring(struct slot *slot) {
             if (slot->state != SLOT_KILLED && slot->state != SLOT_GONE) {
                 log_write(CLUA_LOG_ERROR, "worker %u of %s, pid %d, wrote nonsense into its ring: killing it",
                           slot->worker_id, slot->pool->options.name, (int)slot->pid);
+                slot->killed_for = "protocol";
                 slot_step(slot, SLOT_EVENT_KILL);
             }
             return false;
@@ -288,6 +300,7 @@ static void settle_one(struct slot *slot, uint32_t loan) {
     free_index(slot, loan);
     detach(connection);
     if (connection->fd < 0) {
+        if (state != LOAN_RETURNED) pool->broken++;
         connection_free(connection);
         return;
     }
@@ -306,6 +319,7 @@ static void settle_one(struct slot *slot, uint32_t loan) {
         lobby_farewell(connection, pool->options.lost, pool->options.lost_len);
         break;
     default: /* RESPONDING, HELD, RETURNED without an entry, or a word that is none: nothing can be added */
+        if (state != LOAN_RETURNED) pool->broken++;
         lobby_end(connection);
     }
 }

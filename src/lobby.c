@@ -183,6 +183,7 @@ void lobby_wait(struct connection *connection, enum connection_end end) {
     struct pool *pool = connection->pool;
     connection_move(connection, CONNECTION_WAITING, &pool->waiting, end);
     pool->waiting_count++;
+    if (connection->waiting_since_ns == 0) connection->waiting_since_ns = uv_hrtime();
 }
 
 void lobby_stay(struct connection *connection) {

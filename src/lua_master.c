@@ -62,7 +62,8 @@ static void slot_ready(struct slot *slot) {
     host_run(3, NULL, NULL);
 }
 
-/* exit: pool, serial, status or nil, signal or nil, seconds of life, requests, what it was executing */
+/* exit: pool, serial, status or nil, signal or nil, seconds of life, requests, what it was executing, why
+ * the master has killed it or nil */
 static void slot_gone(struct slot *slot) {
     lua_State *L = begin_event("exit");
     push_slot(L, slot);
@@ -76,7 +77,8 @@ static void slot_gone(struct slot *slot) {
     lua_pushnumber(L, (double)(uv_now(slot->channel.loop) - slot->started_at_ms) / 1000.0);
     lua_pushnumber(L, (double)atomic_load_explicit(&slot->segment->figures.scores, memory_order_relaxed));
     lua_blame_push(L, slot);
-    host_run(8, NULL, NULL);
+    lua_pushstring(L, slot->killed_for);
+    host_run(9, NULL, NULL);
 }
 
 static void slot_leave(struct slot *slot, uint32_t reason) {
@@ -472,6 +474,7 @@ int lua_master_open(lua_State *L) {
         {"quarantine", lua_blame_quarantine},
         {"workers", lua_status_workers},
         {"counters", lua_status_counters},
+        {"itself", lua_status_itself},
         {"pidfile", core_pidfile},
         {"publish_pid", core_publish_pid},
         {"finish", core_finish},

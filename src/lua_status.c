@@ -6,11 +6,19 @@
 #include <lauxlib.h>
 
 #include "lua_host.h"
+#include "lua_totals.h"
+#include "master.h"
 #include "pool.h"
+#include "process.h"
 #include "slot.h"
 
 static void set_number(lua_State *L, const char *name, double value) {
     lua_pushnumber(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static void set_string(lua_State *L, const char *name, const char *value) {
+    lua_pushstring(L, value);
     lua_setfield(L, -2, name);
 }
 
@@ -39,7 +47,7 @@ int lua_status_workers(lua_State *L) {
     for (struct slot *slot = pool->slots; slot; slot = slot->next) {
         const struct figures *figures = &slot->segment->figures;
         if (slot->state == SLOT_GONE) continue;
-        lua_createtable(L, 0, 14);
+        lua_createtable(L, 0, 16);
         set_number(L, "id", slot->worker_id);
         set_number(L, "serial", slot->serial);
         set_number(L, "pid", slot->pid);
@@ -50,6 +58,7 @@ int lua_status_workers(lua_State *L) {
         set_number(L, "rss", (double)atomic_load_explicit(&figures->rss_bytes, memory_order_relaxed));
         set_number(L, "lua_heap", (double)atomic_load_explicit(&figures->lua_heap_bytes, memory_order_relaxed));
         set_number(L, "loop_lag", atomic_load_explicit(&figures->loop_lag_us, memory_order_relaxed) / 1e6);
+        set_number(L, "cpu", (double)atomic_load_explicit(&figures->cpu_us, memory_order_relaxed) / 1e6);
         set_number(L, "age", (double)(uv_now(host_loop()) - slot->started_at_ms) / 1000.0);
         lua_pushboolean(L, slot->stuck);
         lua_setfield(L, -2, "stuck");
@@ -66,12 +75,29 @@ int lua_status_workers(lua_State *L) {
 int lua_status_counters(lua_State *L) {
     luaL_checktype(L, 1, LUA_TLIGHTUSERDATA);
     struct pool *pool = lua_touserdata(L, 1);
-    lua_createtable(L, 0, 8);
+    lua_createtable(L, 0, 16);
     set_number(L, "accepted", (double)pool->accepted);
     set_number(L, "turned_away", (double)pool->turned_away);
     set_number(L, "lost", (double)pool->lost);
+    set_number(L, "broken", (double)pool->broken);
     set_number(L, "stolen", (double)pool->stolen);
     set_number(L, "waiting", pool->waiting_count);
     set_number(L, "parked", pool->parked_count);
+    set_number(L, "starts", pool->generation);
+    lua_totals_show(L, pool);
+    return 1;
+}
+
+int lua_status_itself(lua_State *L) {
+    lua_createtable(L, 0, 12);
+    set_number(L, "fds", process_fd_count());
+    set_number(L, "max_fds", process_fd_limit());
+    set_string(L, "version", CLUA_VERSION);
+    set_string(L, "luajit", host_version());
+    set_string(L, "libuv", uv_version_string());
+    set_number(L, "rss", (double)process_rss_bytes());
+    set_number(L, "lua_heap", lua_gc(L, LUA_GCCOUNT, 0) * 1024.0 + lua_gc(L, LUA_GCCOUNTB, 0));
+    set_number(L, "loop_lag", master_loop_lag_ms() / 1e3);
+    set_number(L, "cpu", (double)process_cpu_us() / 1e6);
     return 1;
 }

@@ -5,10 +5,14 @@
 #include <lua.h>
 
 /* workers(pool): array of { id, serial, pid, state, stuck, remain, scores, loans, handed, rss, lua_heap (bytes), loop_lag,
- * age (seconds), values }. */
+ * age, cpu (seconds), values }. */
 int lua_status_workers(lua_State *L);
 
-/* counters(pool): { accepted, turned_away, lost, stolen, waiting, parked }. */
+/* counters(pool): { accepted, turned_away, lost, broken, stolen, waiting, parked, starts, requests, responses, queue_time,
+ * request_time, places }; see lua_totals.c for the last ones. */
 int lua_status_counters(lua_State *L);
+
+/* itself(): the master: { version, luajit, libuv, fds, max_fds, rss, lua_heap (bytes), loop_lag, cpu (seconds) }. */
+int lua_status_itself(lua_State *L);
 
 #endif

@@ -10,6 +10,7 @@
 #include "loan.h"
 #include "lobby.h"
 #include "lua_host.h"
+#include "lua_totals.h"
 #include "pidfile.h"
 #include "pool.h"
 #include "slot.h"
@@ -145,7 +146,7 @@ int lua_upgrade_snapshot(lua_State *L) {
     set_number(L, "pidfile_fd", pidfile_fd());
     lua_newtable(L);
     for (const struct pool *pool = pool_first(); pool; pool = pool->next) {
-        lua_createtable(L, 0, 10);
+        lua_createtable(L, 0, 12);
         lua_pushstring(L, pool->options.name);
         lua_setfield(L, -2, "name");
         set_number(L, "generation", pool->generation);
@@ -153,7 +154,10 @@ int lua_upgrade_snapshot(lua_State *L) {
         set_number(L, "accepted", (double)pool->accepted);
         set_number(L, "turned_away", (double)pool->turned_away);
         set_number(L, "lost", (double)pool->lost);
+        set_number(L, "broken", (double)pool->broken);
         set_number(L, "stolen", (double)pool->stolen);
+        lua_totals_push(L, pool);
+        lua_setfield(L, -2, "totals");
         push_listeners(L, pool);
         lua_setfield(L, -2, "listeners");
         push_slots(L, pool);
@@ -291,10 +295,15 @@ int lua_upgrade_adopt_pool(lua_State *L) {
     pool->accepted = (uint64_t)number_at(L, 2, "accepted");
     pool->turned_away = (uint64_t)number_at(L, 2, "turned_away");
     pool->lost = (uint64_t)number_at(L, 2, "lost");
+    pool->broken = (uint64_t)number_at(L, 2, "broken");
     pool->stolen = (uint64_t)number_at(L, 2, "stolen");
+    lua_getfield(L, 2, "totals");
+    int err = lua_totals_adopt(L, pool);
+    lua_pop(L, 1);
     lua_newtable(L);
     lua_getfield(L, 2, "slots");
-    int count = (int)lua_objlen(L, -1), err = count > SLOTS_MAX ? UV_E2BIG : 0;
+    int count = (int)lua_objlen(L, -1);
+    if (count > SLOTS_MAX) err = UV_E2BIG;
     /* From the last to the first: each is put in front of the list. */
     for (int i = count; i >= 1 && err == 0; i--) {
         lua_rawgeti(L, -1, i);

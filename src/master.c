@@ -38,6 +38,8 @@ static struct {
     uv_timer_t check, watch, soon;
     uv_signal_t signals[SIGNALS];
     uint64_t last_busy_ms;
+    uint64_t second;                        /* what `longest` is of */
+    uint32_t longest_ms, longest_before_ms; /* turns of the loop, in this second and in the last */
     bool watching, finishing;
     int stranger_checks;
 } master;
@@ -163,6 +165,7 @@ static void check_tick(struct slot *slot) {
         return;
     }
     slot->hung = true;
+    slot->killed_for = "hang";
     log_write(CLUA_LOG_ERROR, "worker %u of %s, pid %d, hangs: its loop has not turned for %.3g s: killing it",
               slot->worker_id, slot->pool->options.name, (int)slot->pid, hang_timeout / 1000.0);
     slot_step(slot, SLOT_EVENT_KILL);
@@ -238,6 +241,22 @@ static void come_back(uv_timer_t *timer) {
     (void)timer;
 }
 
+static void measure_turn(void) {
+    uint64_t woken_at = uv_now(master.loop);
+    uv_update_time(master.loop);
+    uint64_t now = uv_now(master.loop), second = now / 1000;
+    if (second != master.second) {
+        master.longest_before_ms = second == master.second + 1 ? master.longest_ms : 0;
+        master.longest_ms = 0;
+        master.second = second;
+    }
+    if (now - woken_at > master.longest_ms) master.longest_ms = (uint32_t)(now - woken_at);
+}
+
+uint32_t master_loop_lag_ms(void) {
+    return master.longest_ms > master.longest_before_ms ? master.longest_ms : master.longest_before_ms;
+}
+
 static void turn(uv_prepare_t *prepare) {
     (void)prepare;
     int rounds = 0;
@@ -248,6 +267,7 @@ static void turn(uv_prepare_t *prepare) {
     if (rounds == 4) uv_timer_start(&master.soon, come_back, 0, 0); /* others first, but no sleep */
     if (!master.watching && somebody_is_busy()) start_watch();
     for (struct pool *pool = pool_first(); pool; pool = pool->next) slot_sweep(pool);
+    measure_turn();
     if (master.finishing && nothing_is_left()) {
         master.finishing = false;
         master.hooks->on_finished();

@@ -22,6 +22,9 @@ int master_open(uv_loop_t *loop, const struct master_hooks *hooks);
 /* Starts accepting on the listeners of a pool. */
 int master_accept(struct pool *pool);
 
+/* The longest turn of the loop in this second and the one before. */
+uint32_t master_loop_lag_ms(void);
+
 /* The workers are gone: answers and closes what is left in the lobby, then on_finished. at_once: without waiting for
  * clients to take their answers. */
 void master_finish(bool at_once);

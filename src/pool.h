@@ -7,6 +7,8 @@
 #include <uv.h>
 
 #include "connection.h"
+#include "histogram.h"
+#include "totals.h"
 
 struct slot;
 struct listener;
@@ -39,7 +41,11 @@ struct pool {
     bool on_demand; /* a worker is started when clients wait, and finishes when it is idle */
     /* The Lua choice of a worker, if the dispatch script gave one: index into candidates or -1. */
     int (*choose)(struct pool *pool, struct slot **candidates, int count);
-    uint64_t accepted, turned_away, lost, stolen; /* counters for status */
+    /* Counters for status. lost: answered so, since the worker died executing; broken: closed with it, in the middle of an
+     * answer or of another protocol. */
+    uint64_t accepted, turned_away, lost, broken, stolen;
+    struct histogram queue_time; /* in the lobby with something to do, until a worker got it */
+    struct totals totals;        /* of dead workers */
 };
 
 struct pool *pool_new(const struct pool_options *options); /* takes the strings; NULL: out of memory */

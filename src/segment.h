@@ -12,9 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "histogram.h"
+
 enum {
     SEGMENT_MAGIC = 0x61756c63,
-    SEGMENT_LAYOUT = 2,
+    SEGMENT_LAYOUT = 3,
     SEGMENT_LOANS = 32768,       /* loans that one worker can have at a time; untouched pages cost nothing */
     SEGMENT_RING_ENTRIES = 1024, /* power of two; when it is full the worker keeps its completions and tries again */
     SEGMENT_ARGS_BYTES = 4096,
@@ -104,6 +106,14 @@ struct figures {
     _Atomic uint64_t rss_bytes;
     _Atomic uint64_t lua_heap_bytes;
     _Atomic uint32_t loop_lag_us; /* length of the longest turn of the loop in the last second */
+    _Atomic uint64_t cpu_us;      /* processor time, user and system; as of the last second */
+};
+
+/* What the HTTP server has answered; one writer, the worker. Read once more when it is dead, see totals.h. */
+enum { SERVED_CLASSES = 5 };
+struct served {
+    _Atomic uint64_t responses[SERVED_CLASSES]; /* 1xx to 5xx; of those in between only 101 */
+    struct histogram request_time;              /* from the call of the handler to the end of the answer */
 };
 
 /* Which events the sleeping master wants a doorbell for. The master sets bits before it sleeps and looks again after;
@@ -133,6 +143,7 @@ struct segment {
     struct boot boot;       /* master */
 
     alignas(64) struct figures figures;
+    alignas(64) struct served served;
     _Atomic uint32_t values_version; /* odd while the worker changes `values` */
     struct segment_value values[SEGMENT_VALUES];
 

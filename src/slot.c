@@ -86,6 +86,8 @@ void slot_step(struct slot *slot, enum slot_event event) {
     }
     slot->state = verdict.state;
     set_deadline(slot, verdict.deadline, verdict.state != before || event == SLOT_EVENT_EXPIRE);
+    if (verdict.actions & SLOT_DO_WARN_READY) slot->killed_for = "ready_timeout";
+    if (verdict.actions & SLOT_DO_WARN_DRAIN) slot->killed_for = "term_timeout";
     if (verdict.actions & SLOT_DO_WARN_READY) warn(slot, "did not become ready in time: killing it");
     if (verdict.actions & SLOT_DO_WARN_DRAIN) warn(slot, "did not finish in time: killing it");
     if (verdict.actions & SLOT_DO_WARN_ALIVE) warn(slot, "is still there after SIGKILL");
@@ -101,6 +103,7 @@ void slot_step(struct slot *slot, enum slot_event event) {
     }
     if (verdict.actions & SLOT_DO_CLOSE) {
         loan_settle(slot);
+        totals_take(slot);
         close_channel(slot);
         if (slot->capture) capture_last_words(slot->capture);
         hooks->on_gone(slot);
@@ -112,6 +115,7 @@ void slot_step(struct slot *slot, enum slot_event event) {
 static void protocol_broken(struct slot *slot, const char *what) {
     log_write(CLUA_LOG_ERROR, "worker %u of %s, pid %d, broke the protocol (%s): killing it", slot->worker_id,
               slot->pool->options.name, (int)slot->pid, what);
+    slot->killed_for = "protocol";
     slot_step(slot, SLOT_EVENT_KILL);
 }
 
@@ -236,7 +240,8 @@ int slot_adopt(uv_loop_t *loop, struct pool *pool, const struct slot *known, str
     if (!slot) return UV_ENOMEM;
     *slot = *known;
     slot->pool = pool;
-    int err = segment_map(slot->segment_fd, &slot->segment);
+    int err =
+        totals_reserve(&pool->totals, slot->worker_id) ? segment_map(slot->segment_fd, &slot->segment) : UV_ENOMEM;
     slot->channel.loop = loop; /* its clock, also when the channel has ended already */
     slot->handle_closed = slot->channel_fd < 0;
     if (err == 0 && slot->channel_fd >= 0) err = uv_poll_init(loop, &slot->channel, slot->channel_fd);
@@ -261,6 +266,10 @@ int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct sl
     int worker_fd = -1, output[2], err;
     struct slot *slot = calloc(1, sizeof *slot);
     if (!slot) return UV_ENOMEM;
+    if (!totals_reserve(&pool->totals, worker_id)) {
+        free(slot);
+        return UV_ENOMEM;
+    }
     slot->pool = pool;
     slot->worker_id = worker_id;
     slot->term_timeout_ms = pool->options.term_timeout_ms;

@@ -38,6 +38,7 @@ struct slot {
     struct capture *capture; /* what it prints; NULL: nobody can write there any more */
     bool drain_unsent, settings_unsent, wants_write;
     bool asked_for_traceback, hung;
+    const char *killed_for;    /* why the master has killed it, where it was not told to */
     bool swept, handle_closed; /* freed when both are true */
     bool has_unowned;          /* lent connections whose descriptor the master gives up once they are taken */
 

@@ -20,6 +20,7 @@
 #include "channel.h"
 #include "log.h"
 #include "privilege.h"
+#include "process.h"
 #include "quarantine.h"
 
 enum { PACKETS_PER_TURN = 8, SAMPLE_INTERVAL_MS = 1000, RETRY_MS = 2 };
@@ -242,23 +243,11 @@ static void channel_readable(uv_poll_t *handle, int status, int events) {
 
 /* ---- the turn of the loop ------------------------------------------------------------------------------------- */
 
-static uint64_t rss_bytes(void) {
-    char text[128];
-    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) return 0;
-    text[n] = '\0';
-    unsigned long long size, resident;
-    if (sscanf(text, "%llu %llu", &size, &resident) != 2) return 0;
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static void sample(uint64_t now) {
     struct figures *figures = borrow_figures();
-    uint64_t rss = rss_bytes();
+    uint64_t rss = process_rss_bytes();
     atomic_store_explicit(&figures->rss_bytes, rss, memory_order_relaxed);
+    atomic_store_explicit(&figures->cpu_us, process_cpu_us(), memory_order_relaxed);
     if (worker.hooks->heap_bytes)
         atomic_store_explicit(&figures->lua_heap_bytes, worker.hooks->heap_bytes(), memory_order_relaxed);
     atomic_store_explicit(&figures->loop_lag_us, worker.longest_turn_ms * 1000, memory_order_relaxed);
@@ -401,6 +390,15 @@ void worker_request_end(void) {
     if (!worker.is_worker || worker.segment->boot.maxc == 0) return;
     if (atomic_load_explicit(&figures->scores, memory_order_relaxed) >= worker.segment->boot.maxc)
         ask_to_leave(LEAVE_MAXC);
+}
+
+void worker_answered(unsigned status) {
+    unsigned class = status / 100 - 1;
+    if (class < SERVED_CLASSES) histogram_count(&borrow_served()->responses[class], 1);
+}
+
+void worker_request_took(uint64_t ns) {
+    histogram_add(&borrow_served()->request_time, ns);
 }
 
 void worker_set_remain(int32_t remain) {

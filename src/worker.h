@@ -63,4 +63,8 @@ void worker_clients_speak_first(void);
 void worker_request_begin(void);
 void worker_request_end(void);
 
+/* Counts an answer; one to a request that a handler was called for also with the time that it took. */
+void worker_answered(unsigned status);
+void worker_request_took(uint64_t ns);
+
 #endif

@@ -249,6 +249,7 @@ function Master:dispatch()
   if core.testing() then test(self) end
   local state = upgrade.take()
   logs.open(self, state and state.logs)
+  self.started = state and state.started or os.time()
   local ok, message, code = core.setup(function(...) return on_event(self, ...) end)
   if not ok then usage.refuse(message, code, EXIT_SYSTEM) end
   if state then keep_pidfile(self, state) else take_pidfile(self) end
@@ -292,11 +293,12 @@ function events.idle(_, registration, serial)
   registration.supervisor:idle(serial)
 end
 
-function events.exit(self, registration, serial, status, signal, lived, scores, executing)
+function events.exit(self, registration, serial, status, signal, lived, scores, executing, killed_for)
   local name = signal and core.signal_name(signal)
   local unasked = not registration.supervisor:is_leaving(serial)
   registration.supervisor:on_exit(serial, {
-    status = status, signal = name, lived = lived, scores = scores, executing = blame.describe(executing),
+    status = status, signal = name, killed_for = killed_for, lived = lived, scores = scores,
+    executing = blame.describe(executing),
     how = name and ("killed by " .. name) or ("status " .. status),
   })
   if unasked then blame.on_death(blaming(self), registration, executing) end
@@ -515,18 +517,11 @@ function Master:last_log(count)
   return logs.last(count or 10)
 end
 
---- What is known of every registration: array of { name, ready, counters, workers }. `ready`: clients should come.
+--- What is known of every registration, and of the master. See lua/README.md for the fields.
+-- @treturn table array of { name, ready, wanted, counters, exits, workers }
+-- @treturn table the master's own figures
 function Master:status()
-  local all, state = {}, self:state()
-  for i, registration in ipairs(self.registrations) do
-    all[i] = {
-      name = registration.name,
-      ready = state == "running" and registration.supervisor:is_serving(),
-      counters = core.counters(registration.pool),
-      workers = core.workers(registration.pool),
-    }
-  end
-  return all
+  return require("clua.status").of(self)
 end
 
 return Master

@@ -32,6 +32,7 @@ function Supervisor.new(options)
     replacing = nil, -- the one that is under way: { id =, worker =, job = }
     jobs = {}, -- reloads and recycles that have not ended
     reloads = 0, -- how many of them are reloads
+    exits = {}, -- cause -> how many workers have ended so
     outbox = {}, -- what others are to hear at the end of this step
   }, Supervisor)
 end
@@ -136,8 +137,11 @@ local function cancel_timer(place)
   place.cancel = nil
 end
 
-local function retire(self, worker)
+-- why: what its end is counted as, if it ends well
+local function retire(self, worker, why)
   worker.retiring = true
+  worker.leaving = worker.leaving or why
+  worker.killed = not worker.ready -- that is what the slot does with it
   self.ops.retire(worker.serial)
 end
 
@@ -167,7 +171,7 @@ function Supervisor:idle(serial)
   if self.stopping or not self.demanded or worker.retiring or place.current ~= worker or place.incoming then return end
   self.ops.log("info", ("%s is idle, pid %d"):format(describe(self, worker), worker.pid))
   leave_place(self)
-  retire(self, worker)
+  retire(self, worker, "idle")
   end_step(self)
 end
 
@@ -179,13 +183,17 @@ function Supervisor:is_reloading()
   return false
 end
 
---- What is under way, for adopt(): `reloading`, `recycling` (pid -> reason), `demanded`.
+--- What is under way, for adopt(): `reloading`, `recycling` (pid -> reason), `demanded`; and `exits`.
 function Supervisor:state()
-  local recycling = {}
+  local recycling, leaving = {}, {}
   for _, worker in pairs(self.workers) do
+    leaving[worker.pid] = worker.leaving
     if worker.recycling and not worker.retiring then recycling[worker.pid] = worker.recycling end
   end
-  return { reloading = self:is_reloading(), recycling = recycling, demanded = self.demanded }
+  return {
+    reloading = self:is_reloading(), recycling = recycling, demanded = self.demanded, exits = self.exits,
+    leaving = leaving,
+  }
 end
 
 local recycle
@@ -195,6 +203,7 @@ local recycle
 -- @tparam[opt] table state what state() said before the upgrade: that is begun again
 function Supervisor:adopt(workers, state)
   self.was_ready = true
+  self.exits = state and state.exits or {}
   self.demanded = self.on_demand and self.count == 0 and state ~= nil and state.demanded == true
   for id = 1, size(self) do self.places[id] = {} end
   for _, known in ipairs(workers) do
@@ -205,11 +214,12 @@ function Supervisor:adopt(workers, state)
     local other = place and place.current
     if known.state ~= "ready" and known.state ~= "starting" then
       worker.retiring = true
+      worker.leaving = state and state.leaving[worker.pid]
     elseif not place or (other and (other.ready or not worker.ready)) then
-      retire(self, worker)
+      retire(self, worker, "scale")
     else -- the first, or one that is ready where the first was the successor of an unfinished reload
       place.current = worker
-      if other then retire(self, other) end
+      if other then retire(self, other, "reload") end
     end
   end
   for id = 1, size(self) do
@@ -291,7 +301,7 @@ local function promote(self, worker)
   if old then
     job.draining[old.serial] = true
     old.job = job
-    retire(self, old)
+    retire(self, old, job.only and job.only.recycling or "reload")
   end
   job_progress(self, job)
   next_replacement(self)
@@ -299,7 +309,7 @@ end
 
 -- only: the worker that is to be replaced, when another one in its place would do.
 local function new_job(self, ids, only, done)
-  local job = { todo = #ids, draining = {}, done = done, reload = only == nil }
+  local job = { todo = #ids, draining = {}, done = done, reload = only == nil, only = only }
   self.jobs[#self.jobs + 1] = job
   for _, id in ipairs(ids) do self.queue[#self.queue + 1] = { id = id, job = job, only = only } end
   job_progress(self, job)
@@ -395,7 +405,7 @@ function Supervisor:on_leave(serial, reason)
   self.ops.log("info", ("%s leaves (%s), pid %d"):format(describe(self, worker), reason, worker.pid))
   if reason == "term" then
     local place = self.places[worker.id]
-    worker.retiring = true
+    worker.retiring, worker.leaving = true, reason
     place.current = nil
     if not place.incoming then
       if self.demanded then leave_place(self) else start_place(self, worker.id) end
@@ -411,13 +421,24 @@ function Supervisor:is_leaving(serial)
   return self.stopping or self.workers[serial].retiring or false
 end
 
+-- A worker that was told to go and then crashed, or did not finish in time, counts as that.
+local function count_exit(self, worker, info)
+  local cause = info.killed_for or (worker.killed and worker.leaving) or info.signal
+  if not cause then
+    cause = info.status ~= 0 and "status " .. info.status or worker.leaving or "status 0"
+  end
+  self.exits[cause] = (self.exits[cause] or 0) + 1
+end
+
 --- The process is gone.
 -- @tparam number serial
--- @tparam table info `status` or `signal` (name), `lived` seconds, `scores`; for the log `how`, and `executing` or nil
+-- @tparam table info `status` or `signal` (name), `killed_for` (why the master has killed it by itself, or nil),
+--   `lived` seconds, `scores`; for the log `how`, and `executing` or nil
 function Supervisor:on_exit(serial, info)
   local worker = self.workers[serial]
   self.workers[serial] = nil
   self.worker_count = self.worker_count - 1
+  count_exit(self, worker, info)
   local expected = worker.retiring or self.stopping
   local level = expected and info.status == 0 and "info" or "warn"
   self.ops.log(level, ("%s exited, pid %d, %s (age %.1f s, %d requests)%s"):format(describe(self, worker), worker.pid,
@@ -445,8 +466,9 @@ end
 
 local function drop_incoming(self, place)
   local job = self.replacing.job
-  place.incoming.retiring = true
-  self.ops.kill(place.incoming.serial)
+  local worker = place.incoming
+  worker.retiring, worker.leaving, worker.killed = true, "scale", true
+  self.ops.kill(worker.serial)
   self.replacing = nil
   skip_entry(self, job)
 end
@@ -465,7 +487,7 @@ function Supervisor:scale(count)
     local place = self.places[id]
     self.places[id] = nil
     cancel_timer(place)
-    if place.current then retire(self, place.current) end
+    if place.current then retire(self, place.current, "scale") end
     if place.incoming then drop_incoming(self, place) end
   end
   self.ops.on_demand(self.on_demand and count == 0)
@@ -482,7 +504,7 @@ function Supervisor:stop()
   for _, job in ipairs(self.jobs) do end_job(self, job, "the master stops") end
   self.replacing = nil
   for _, place in pairs(self.places) do cancel_timer(place) end
-  for _, worker in pairs(self.workers) do retire(self, worker) end
+  for _, worker in pairs(self.workers) do retire(self, worker, "stop") end
   check_gone(self)
   end_step(self)
 end
@@ -490,7 +512,10 @@ end
 --- Ends every worker at once; `all_gone` follows.
 function Supervisor:kill()
   self:stop()
-  for serial in pairs(self.workers) do self.ops.kill(serial) end
+  for serial, worker in pairs(self.workers) do
+    worker.leaving, worker.killed = "stop", true
+    self.ops.kill(serial)
+  end
 end
 
 return Supervisor

@@ -82,7 +82,7 @@ end
 
 local function state_of(master)
   local state = core.snapshot()
-  state.upgrades = master.upgrades + 1
+  state.upgrades, state.started = master.upgrades + 1, master.started
   state.pidfile = master.pidfile
   state.systemd = master.systemd:state()
   state.logs = master.logs:state()

@@ -100,11 +100,12 @@ function World:leave(serial, reason)
   self.supervisor:on_leave(serial, reason)
 end
 
-function World:exit(serial, status, signal)
+function World:exit(serial, status, signal, killed_for)
   local process = self.processes[serial]
   self.processes[serial] = nil
   self.supervisor:on_exit(serial, {
-    status = not signal and (status or 0) or nil, signal = signal, lived = self.clock - process.born, scores = 0,
+    status = not signal and (status or 0) or nil, signal = signal, killed_for = killed_for,
+    lived = self.clock - process.born, scores = 0,
     how = signal and ("killed by " .. signal) or ("status " .. (status or 0)),
   })
 end

@@ -790,7 +790,9 @@ describe("clua.supervisor", function()
     it("begins again what was under way", function()
       local before = World.running { count = 2 }
       before.supervisor:on_leave(2, "maxc")
-      assert.same({ demanded = false, reloading = false, recycling = { [1002] = "maxc" } }, before.supervisor:state())
+      assert.same({
+        demanded = false, reloading = false, recycling = { [1002] = "maxc" }, exits = {}, leaving = {},
+      }, before.supervisor:state())
       before.supervisor:reload()
       local state = before.supervisor:state()
       assert.is_true(state.reloading)
@@ -813,7 +815,9 @@ describe("clua.supervisor", function()
       assert.is_true(world.supervisor:is_reloading())
       world:ready(2)
       assert.is_false(world.supervisor:is_reloading())
-      assert.same({ demanded = false, reloading = false, recycling = {} }, world.supervisor:state())
+      assert.same({
+        demanded = false, reloading = false, recycling = {}, exits = {}, leaving = { [1001] = "reload" },
+      }, world.supervisor:state())
     end)
 
     it("can reload, and stops with all of them", function()
@@ -988,6 +992,76 @@ describe("clua.supervisor", function()
         end)
         if not ok then error(("seed %d, round %d: %s"):format(seed, round, why)) end
       end
+    end)
+  end)
+
+  describe("exits", function()
+    it("are counted by what was wanted of the worker", function()
+      local world = World.running { count = 3 }
+      world:leave(1, "maxc")
+      world:ready(4)
+      world:exit(1)
+      world:leave(2, "term")
+      world:exit(2)
+      world:ready(5)
+      world.supervisor:scale(2)
+      world:exit(3)
+      world.supervisor:reload()
+      world:ready(6)
+      world:exit(4)
+      world:ready(7)
+      world:exit(5)
+      assert.same({ maxc = 1, term = 1, scale = 1, reload = 2 }, world.supervisor.exits)
+      world.supervisor:stop()
+      world:exit(6)
+      world.supervisor:kill()
+      world:exit(7, nil, "SIGKILL")
+      assert.equal(2, world.supervisor.exits.stop)
+    end)
+
+    it("are counted by how the worker has died when it was told nothing, or did not do what it was told", function()
+      local world = World.running { count = 4 }
+      world:exit(1, nil, "SIGSEGV")
+      world:exit(2, 7)
+      world:exit(3, 0)
+      world:exit(4, nil, "SIGKILL", "hang")
+      assert.same({ SIGSEGV = 1, ["status 7"] = 1, ["status 0"] = 1, hang = 1 }, world.supervisor.exits)
+      world = World.running { count = 2 }
+      world.supervisor:reload()
+      world:exit(3, nil, "SIGKILL", "ready_timeout")
+      world.supervisor:scale(1)
+      world:exit(2, nil, "SIGKILL", "term_timeout")
+      world.supervisor:scale(0)
+      world:exit(1, 1)
+      assert.same({ ready_timeout = 1, term_timeout = 1, ["status 1"] = 1 }, world.supervisor.exits)
+    end)
+
+    it("of a worker that is killed before it was ready, since it is not wanted any more, are no crash", function()
+      local world = World.new { count = 2 }
+      world.supervisor:start()
+      world:ready(1)
+      world.supervisor:scale(1)
+      world:exit(2, nil, "SIGKILL")
+      world.supervisor:reload()
+      world.supervisor:scale(0)
+      world:exit(3, nil, "SIGKILL")
+      assert.same({ scale = 2 }, world.supervisor.exits)
+    end)
+
+    it("go on counting after an upgrade, for workers that were told before it, too", function()
+      local world = World.running { count = 2 }
+      world:exit(2, nil, "SIGSEGV")
+      world:advance(0)
+      world:ready(3)
+      world.supervisor:scale(1)
+      local state = world.supervisor:state()
+      local new = World.new { count = 1 }
+      new.processes = world.processes
+      new.supervisor:adopt({
+        { id = 1, serial = 1, pid = 1001, state = "ready" }, { id = 2, serial = 3, pid = 1003, state = "draining" },
+      }, state)
+      new:exit(3)
+      assert.same({ SIGSEGV = 1, scale = 1 }, new.supervisor.exits)
     end)
   end)
 end)
