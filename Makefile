@@ -123,6 +123,11 @@ CJSON_LIBS := $(or $(CJSON_ARCHIVE),-llua5.1-cjson)
 ARGPARSE := $(firstword $(wildcard /usr/share/lua/5.1/argparse.lua /usr/local/share/lua/5.1/argparse.lua))
 $(if $(ARGPARSE),,$(error argparse.lua not found: $(hint)))
 
+# Templates: Penlight's, with the two modules that it needs.
+PENLIGHT := $(firstword $(wildcard /usr/share/lua/5.1/pl /usr/local/share/lua/5.1/pl))
+$(if $(PENLIGHT),,$(error pl/template.lua not found: $(hint)))
+LIBRARIES := argparse=$(ARGPARSE) $(foreach m,compat utils template,pl.$(m)=$(PENLIGHT)/$(m).lua)
+
 UV_INCLUDE := $(patsubst -I%,-isystem %,$(call pkg,--cflags libuv))
 UV_LIBS := $(or $(call pkg,--libs libuv),-luv)
 
@@ -144,7 +149,7 @@ probe := $(shell printf '$(hash)include <%s>\n' stdio.h uv.h lua.h luv/luv.h lua
 $(if $(probe),$(error $(probe): $(hint)))
 
 # Bytecode and headers fit one LuaJIT only: another one in the same place makes everything again.
-SYSTEM := $(shell stat -L -c '%n:%s:%Y' $(LUAJIT_ARCHIVE) $(LUV_ARCHIVE) $(CJSON_ARCHIVE) $(ARGPARSE) $(LLHTTP_DIR:%=%/llhttp.c) 2>/dev/null) \
+SYSTEM := $(shell stat -L -c '%n:%s:%Y' $(LUAJIT_ARCHIVE) $(LUV_ARCHIVE) $(CJSON_ARCHIVE) $(ARGPARSE) $(PENLIGHT)/template.lua $(LLHTTP_DIR:%=%/llhttp.c) 2>/dev/null) \
 	$(call pkg,--modversion luajit) $(call pkg,--modversion libuv) $(call pkg,--modversion libllhttp)
 
 # ---- flags -----------------------------------------------------------------------------------------------------------
@@ -236,7 +241,7 @@ $(OUT)/obj/llhttp/%.o: $(LLHTTP_DIR)/%.c $(OUT)/made-with/compile Makefile
 	$(call step,CC  ,$<) $(COMPILE_LLHTTP) -c -o $@ $<
 
 build/embedded.c: build/embed $(LUA_FILES) build/made-with/lua-files
-	$(call step,LUA ,lua/clua) build/embed $@ lua/ argparse=$(ARGPARSE)
+	$(call step,LUA ,lua/clua) build/embed $@ lua/ $(LIBRARIES)
 
 build/embed: scripts/dev/embed.c build/made-with/luajit Makefile
 	$(call step,CC  ,$<) $(CC) -std=gnu11 $(WARN) -D_GNU_SOURCE $(LUAJIT_INCLUDE) -O1 -g -o $@ $< $(LUAJIT_LIBS) -lm -ldl

@@ -13,6 +13,7 @@ local core = require "clua.core.http"
 require "clua.socket" -- an upgraded connection becomes one
 local uv = require "luv"
 local Emitter = require "clua.emitter"
+local answer = require "clua.http.answer"
 local buffering = require "clua.socket.buffering"
 local client = require "clua.http.client"
 local is_callable = require "clua.callable"
@@ -148,6 +149,9 @@ function Response:flush()
   if not self.headersSent then return self:flushHeaders() or true end
   return true
 end
+
+--- res:json, res:type, res:redirect: see clua.http.answer.
+for name, method in pairs(answer) do Response[name] = method end
 
 core.emit(function(object, event)
   object:emit(event)

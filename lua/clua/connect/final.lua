@@ -8,10 +8,12 @@ local final = {}
 
 local REASONS = {
   [400] = "Bad Request", [401] = "Unauthorized", [403] = "Forbidden", [404] = "Not Found",
-  [405] = "Method Not Allowed", [409] = "Conflict", [410] = "Gone", [412] = "Precondition Failed",
+  [405] = "Method Not Allowed", [406] = "Not Acceptable", [408] = "Request Timeout",
+  [409] = "Conflict", [410] = "Gone", [412] = "Precondition Failed",
   [413] = "Content Too Large", [415] = "Unsupported Media Type", [422] = "Unprocessable Content",
-  [429] = "Too Many Requests", [500] = "Internal Server Error", [501] = "Not Implemented",
-  [503] = "Service Unavailable",
+  [421] = "Misdirected Request", [423] = "Locked", [428] = "Precondition Required",
+  [429] = "Too Many Requests", [500] = "Internal Server Error",
+  [501] = "Not Implemented", [502] = "Bad Gateway", [503] = "Service Unavailable", [504] = "Gateway Timeout",
 }
 
 -- What a middleware may have said of an answer that is not given now.
@@ -27,21 +29,35 @@ function final.describe(err)
   return tostring(type(err) == "table" and err.message or err)
 end
 
-local function status_of(err)
+--- The status that answers an error: its own from 400 to 599, else 500.
+-- @param err
+-- @treturn number
+function final.status_of(err)
   local status = type(err) == "table" and err.status
   if type(status) == "number" and status >= 400 and status < 600 and status % 1 == 0 then return status end
   return 500
 end
 
-local function log_error(req, err)
+--- Logs an error, with its traceback if it was raised.
+function final.log_error(req, err)
   local failure = req.failure
   local text = failure and rawequal(failure.value, err) and failure.trace or final.describe(err)
   host.log("error", ("cannot answer %s %s: %s"):format(req.method, req.originalUrl or req.url, text))
 end
 
-local function answer(res, status)
-  local text = (REASONS[status] or "Error " .. status) .. "\n"
+--- The name of a status.
+function final.reason(status)
+  return REASONS[status] or "Error " .. status
+end
+
+--- Takes off what a middleware has said of an answer that is not given now.
+function final.clear(res)
   for _, name in ipairs(STALE_HEADERS) do res:removeHeader(name) end
+end
+
+local function answer(res, status)
+  local text = final.reason(status) .. "\n"
+  final.clear(res)
   res.statusCode = status
   res:setHeader("Content-Type", "text/plain; charset=utf-8")
   res:setHeader("Content-Length", #text)
@@ -56,8 +72,8 @@ end
 -- @treturn function(err)
 function final.handler(req, res)
   return function(err)
-    local status = err and status_of(err) or 404
-    if status >= 500 then log_error(req, err) end
+    local status = err and final.status_of(err) or 404
+    if status >= 500 then final.log_error(req, err) end
     if res.finished then return end
     if not res.headersSent then return answer(res, status) end
     res:destroy()

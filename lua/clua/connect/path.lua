@@ -52,4 +52,17 @@ function path.relative(raw, dotfiles)
   return table.concat(segments, "/") .. slash
 end
 
+--- Redirects to the same path with a slash, so that relative links in a directory work. Only ever to a path of this
+-- host: "//evil" at the start would name another one.
+function path.add_slash(req, res)
+  local _, raw, query = path.split(req.originalUrl or req.url)
+  local location = raw:gsub("^[/\\]+", "/") .. "/" .. query
+  local text = "Moved to " .. location .. "\n"
+  res.statusCode = 301
+  res:setHeader("Location", location)
+  res:setHeader("Content-Type", "text/plain; charset=utf-8")
+  res:setHeader("Content-Length", #text)
+  res:finish(text)
+end
+
 return path

@@ -5,55 +5,14 @@
 -- takes them.
 -- @module clua.connect.static
 
-local uv = require "luv"
-
-local async = require "clua.async"
 local condition = require "clua.connect.condition"
 local file = require "clua.http.file"
 local final = require "clua.connect.final"
 local mime = require "clua.mime"
 local options = require "clua.options"
 local paths = require "clua.connect.path"
+local root_of = require "clua.connect.root"
 local usage = require "clua.usage"
-
--- Non-blocking: opening a named pipe would wait for its writer, and one of the few threads with it.
-local OPEN_FLAGS = uv.constants.O_RDONLY + uv.constants.O_NONBLOCK
-
--- What failing to open a file means for the client; anything else is our own trouble.
-local OPEN_STATUS = {
-  EACCES = 403, ELOOP = 404, ENAMETOOLONG = 404, ENOENT = 404, ENOTDIR = 404, ENXIO = 403, EPERM = 403,
-}
-
--- ---- files -----------------------------------------------------------------------------------------------------
-
--- Nobody waits for this: a client that has gone is no reason to keep the coroutine.
-local function close(fd)
-  uv.fs_close(fd, function() end)
-end
-
--- What the open file is: its stat when it may be served, or nil, status, message. The kernel is asked where the
--- descriptor leads; a check of the name before or after opening could be outrun by a change of a link.
-local function inspect(fd, root)
-  local stat, message = async.call(uv.fs_fstat, fd)
-  if not stat then return nil, 500, message end
-  local real, why = async.call(uv.fs_readlink, "/proc/self/fd/" .. fd)
-  if not real then return nil, 500, "cannot see where an open file leads: " .. why end
-  local prefix = root == "/" and root or root .. "/"
-  if real ~= root and real:sub(1, #prefix) ~= prefix then return nil, 403, "outside of the root" end
-  if stat.type ~= "file" and stat.type ~= "directory" then return nil, 403, "a " .. stat.type .. " is not served" end
-  return stat
-end
-
--- Descriptor and stat, or nil, status, message. The caller closes.
-local function open(root, relative)
-  local fd, message, code = async.call(uv.fs_open, root .. "/" .. relative, OPEN_FLAGS, 0)
-  if not fd then return nil, OPEN_STATUS[code] or 500, message end
-  local ok, stat, status, why = pcall(inspect, fd, root)
-  if ok and stat then return fd, stat end
-  close(fd)
-  if not ok then error(stat, 0) end
-  return nil, status, why
-end
 
 -- ---- answers ---------------------------------------------------------------------------------------------------
 
@@ -63,19 +22,6 @@ local function send_file(req, res, fd, stat, name, settings)
   if settings.cache_control then res:setHeader("Cache-Control", settings.cache_control) end
   file.answer(res, fd, stat, mime.type(name), req.method, req.headers)
   return status
-end
-
--- To the same path with a slash, so that relative links in the index work. Only ever to a path of this host: "//evil"
--- at the start would name another one.
-local function redirect(req, res)
-  local _, raw, query = paths.split(req.originalUrl or req.url)
-  local location = raw:gsub("^[/\\]+", "/") .. "/" .. query
-  local text = "Moved to " .. location .. "\n"
-  res.statusCode = 301
-  res:setHeader("Location", location)
-  res:setHeader("Content-Type", "text/plain; charset=utf-8")
-  res:setHeader("Content-Length", #text)
-  res:finish(text)
 end
 
 -- The file that a request names, relative to the root. A middleware mounted at /docs sees "/" for /docs too, whose
@@ -97,14 +43,14 @@ end
 local function serve(req, res, settings)
   local name, status, message = name_of(req, settings)
   if not name then return status, message end
-  local fd, stat, why = open(settings.root, name)
+  local fd, stat, why = root_of.open(settings.root, name)
   if not fd then return stat, why end
   if stat.type == "directory" then
-    close(fd)
-    return redirect(req, res)
+    root_of.close(fd)
+    return paths.add_slash(req, res)
   end
   local ok, result = pcall(send_file, req, res, fd, stat, name, settings)
-  close(fd)
+  root_of.close(fd)
   if not ok then error(result, 0) end
   if result == 412 then return 412, "precondition failed" end
 end
@@ -118,18 +64,6 @@ local DEFAULTS = { dotfiles = false, fallthrough = true, index = "index.html", m
 
 local NAME = "static(root, options)"
 
--- Followed once, now: a link that is changed later takes effect with the next reload, for all files at the same time.
-local function real_root(root)
-  if type(root) ~= "string" then
-    usage.fail(3, "%s: root must be the path of a directory, got %s", NAME, type(root))
-  end
-  local real, message = uv.fs_realpath(root)
-  if not real then usage.fail(3, "%s: %s", NAME, message) end
-  local stat = uv.fs_stat(real)
-  if not stat or stat.type ~= "directory" then usage.fail(3, "%s: %s is not a directory", NAME, root) end
-  return real
-end
-
 local function settings_of(root, given)
   given = options.check(given, KNOWN, NAME, 3)
   local settings = {}
@@ -142,7 +76,7 @@ local function settings_of(root, given)
   end
   if settings.max_age == true then usage.fail(2, "%s: option 'max_age' must be a number of seconds or false", NAME) end
   settings.cache_control = settings.max_age and ("public, max-age=%d"):format(settings.max_age)
-  settings.root = real_root(root)
+  settings.root = root_of.real(NAME, root, 2)
   return settings
 end
 

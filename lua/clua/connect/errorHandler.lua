@@ -1,0 +1,124 @@
+--- Answers errors as the client wants to read them: HTML, JSON or plain text, by Accept.
+--
+--     app:use(function(_, _, next) next { status = 404 } end)    -- so that what nobody answers comes here too
+--     app:use(connect.errorHandler())
+--
+-- While developing the answer shows the message, the source line and the functions of the application that led there;
+-- in production (CLUA_ENV=production) nothing but the status. The log has it all in both cases.
+-- @module clua.connect.errorHandler
+
+local accept = require "clua.connect.accept"
+local final = require "clua.connect.final"
+local frames = require "clua.connect.frames"
+local html = require "clua.connect.html"
+local options = require "clua.options"
+local vary = require "clua.connect.vary"
+
+local KNOWN = { show = "boolean" }
+local OFFERS = { "text/html", "application/json", "text/plain" }
+
+-- What the answer may tell: always status and reason, the rest as far as it is to be shown.
+local function details_of(err, req, status, show)
+  local details = { status = status, reason = final.reason(status) }
+  local exposed = type(err) == "table" and err.expose == true
+  if (show or exposed) and not (type(err) == "table" and err.message == nil) then
+    details.message = final.describe(err)
+  end
+  local failure = req.failure
+  if show and failure and rawequal(failure.value, err) then details.frames = failure.frames end
+  return details
+end
+
+-- ---- the three forms -------------------------------------------------------------------------------------------
+
+local function as_text(details)
+  local lines = { details.reason }
+  lines[#lines + 1] = details.message
+  for _, frame in ipairs(details.frames or {}) do lines[#lines + 1] = "    " .. frames.text(frame) end
+  return table.concat(lines, "\n") .. "\n"
+end
+
+local function as_json(details)
+  local body = { status = details.status, error = details.reason, message = details.message }
+  if details.frames and details.frames[1] then
+    body.trace = {}
+    for i, frame in ipairs(details.frames) do body.trace[i] = frames.text(frame) end
+  end
+  return require("cjson").encode(body) .. "\n"
+end
+
+local PAGE = [[
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>%d %s</title>
+<style>
+body { font: 16px/1.5 sans-serif; max-width: 60em; margin: 3em auto; padding: 0 1em; color: #222 }
+pre { background: #f4f4f4; padding: .8em; overflow: auto }
+b { background: #fdd; display: block }
+</style>
+</head>
+<body>
+<h1>%d %s</h1>
+%s</body>
+</html>
+]]
+
+local function source_html(frame)
+  local lines = {}
+  for i, line in ipairs(frames.source(frame) or {}) do
+    local text = ("%5d  %s"):format(line.number, html.escape(line.text))
+    lines[i] = line.here and "<b>" .. text .. "</b>" or text .. "\n"
+  end
+  return #lines > 0 and "<pre>" .. table.concat(lines) .. "</pre>\n" or ""
+end
+
+local function as_html(details)
+  local parts = {}
+  if details.message then parts[1] = "<pre>" .. html.escape(details.message) .. "</pre>\n" end
+  local list = details.frames or {}
+  if list[1] then
+    parts[#parts + 1] = ("<p>%s</p>\n%s<ol>\n"):format(html.escape(frames.text(list[1])), source_html(list[1]))
+    for _, frame in ipairs(list) do parts[#parts + 1] = "<li>" .. html.escape(frames.text(frame)) .. "</li>\n" end
+    parts[#parts + 1] = "</ol>\n"
+  end
+  local reason = html.escape(details.reason)
+  return PAGE:format(details.status, reason, details.status, reason, table.concat(parts))
+end
+
+local FORMS = {
+  ["text/html"] = as_html, ["application/json"] = as_json, ["text/plain"] = as_text,
+}
+
+--- Makes error middleware. It stands behind all others.
+--
+-- The status is `err.status` if it is one of 400 to 599, else 500; from 500 on the error goes to the log with its
+-- traceback. A message is shown in production too when the error has `expose = true`. When an answer is under way
+-- already, its connection is closed: the client must see that it is cut off.
+-- @tparam[opt] table given options:
+-- @tparam[opt] boolean given.show whether message, source and trace are shown; default: unless CLUA_ENV is "production"
+-- @treturn function(err, req, res, next)
+-- @raise an unknown option
+return function(given)
+  given = options.check(given, KNOWN, "errorHandler(options)", 3)
+  local show = given.show
+  if show == nil then show = os.getenv("CLUA_ENV") ~= "production" end
+  return function(err, req, res, next)
+    if res.headersSent then return next(err) end
+    local status = final.status_of(err)
+    if status >= 500 then final.log_error(req, err) end
+    local form = accept.best(req.headers.accept, OFFERS) or "text/plain"
+    local body = FORMS[form](details_of(err, req, status, show))
+    final.clear(res)
+    res.statusCode = status
+    res:setHeader("Content-Type", form == "application/json" and form or form .. "; charset=utf-8")
+    res:setHeader("Cache-Control", "no-store")
+    res:setHeader("X-Content-Type-Options", "nosniff")
+    if form == "text/html" then
+      res:setHeader("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+    end
+    vary(res, "Accept")
+    res:finish(body)
+  end
+end

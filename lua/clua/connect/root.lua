@@ -1,0 +1,68 @@
+--- Opens what lies below a directory, and nothing outside of it.
+-- @module clua.connect.root
+
+local uv = require "luv"
+local async = require "clua.async"
+local usage = require "clua.usage"
+
+local root = {}
+
+-- Non-blocking: opening a named pipe would wait for its writer, and one of the few threads with it.
+local OPEN_FLAGS = uv.constants.O_RDONLY + uv.constants.O_NONBLOCK
+
+-- What failing to open a file means for the client; anything else is our own trouble.
+local OPEN_STATUS = {
+  EACCES = 403, ELOOP = 404, ENAMETOOLONG = 404, ENOENT = 404, ENOTDIR = 404, ENXIO = 403, EPERM = 403,
+}
+
+--- Closes a descriptor. Nobody waits for this: a client that has gone is no reason to keep the coroutine.
+function root.close(fd)
+  uv.fs_close(fd, function() end)
+end
+
+-- What the open file is: its stat when it may be served, or nil, status, message. The kernel is asked where the
+-- descriptor leads; a check of the name before or after opening could be outrun by a change of a link.
+local function inspect(fd, directory)
+  local stat, message = async.call(uv.fs_fstat, fd)
+  if not stat then return nil, 500, message end
+  local real, why = async.call(uv.fs_readlink, "/proc/self/fd/" .. fd)
+  if not real then return nil, 500, "cannot see where an open file leads: " .. why end
+  local prefix = directory == "/" and directory or directory .. "/"
+  if real ~= directory and real:sub(1, #prefix) ~= prefix then return nil, 403, "outside of the root" end
+  if stat.type ~= "file" and stat.type ~= "directory" then return nil, 403, "a " .. stat.type .. " is not served" end
+  return stat
+end
+
+--- Opens a file or directory.
+-- @tparam string directory of root.real()
+-- @tparam string relative of clua.connect.path
+-- @treturn number|nil descriptor, which the caller closes; or nil, status, message
+-- @treturn table its stat
+function root.open(directory, relative)
+  local fd, message, code = async.call(uv.fs_open, directory .. "/" .. relative, OPEN_FLAGS, 0)
+  if not fd then return nil, OPEN_STATUS[code] or 500, message end
+  local ok, stat, status, why = pcall(inspect, fd, directory)
+  if ok and stat then return fd, stat end
+  root.close(fd)
+  if not ok then error(stat, 0) end
+  return nil, status, why
+end
+
+--- The real path of a directory; wrong use is an error at `level`. Followed once, now: a link that is changed later
+-- takes effect with the next reload, for all files at the same time.
+-- @tparam string name of the function that was called, for the message
+-- @tparam string path
+-- @tparam number level as for usage.fail, in the caller
+-- @treturn string
+function root.real(name, path, level)
+  if type(path) ~= "string" then
+    usage.fail(level + 1, "%s: root must be the path of a directory, got %s", name, type(path))
+  end
+  local real, message = uv.fs_realpath(path)
+  if not real then usage.fail(level + 1, "%s: %s", name, message) end
+  local stat = uv.fs_stat(real)
+  if not stat or stat.type ~= "directory" then usage.fail(level + 1, "%s: %s is not a directory", name, path) end
+  return real
+end
+
+return root
