@@ -9,7 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # ---- the front: needs nothing but make; what must be compiled is left to a second make, when the libraries are there ----
 
-FRONT := help deps demo test torture asan fuzz bench bench-deps lint format clean uninstall
+FRONT := help deps demo test torture asan fuzz bench bench-deps profile guard guard-update lint format clean uninstall
 .PHONY: all install $(FRONT)
 
 DEPS := scripts/dev/deps.sh
@@ -63,6 +63,21 @@ bench: ## build, then measure clua and the peers that are installed; ARGS=--shor
 
 bench-deps: ## install the peers that clua is measured against
 	@$(DEPS) bench peers
+
+profile: ## where the instructions of a request go, by function; CASE="keep-alive" for one of them
+	@$(DEPS) build guard
+	@$(MAKE) -s $(JOBS) all
+	@CLUA='$(CURDIR)/build/clua' exec build/clua scripts/bench/profile.lua $(if $(CASE),'$(CASE)')
+
+guard: ## the instructions of a request must be those of scripts/bench/instructions.lua, or 3 % more at most
+	@$(DEPS) build guard
+	@$(MAKE) -s $(JOBS) all
+	@CLUA='$(CURDIR)/build/clua' exec build/clua scripts/bench/guard.lua
+
+guard-update: ## write them down anew, on purpose
+	@$(DEPS) build guard
+	@$(MAKE) -s $(JOBS) all
+	@CLUA='$(CURDIR)/build/clua' exec build/clua scripts/bench/guard.lua --update
 
 lint: ## check layout, layers, C and Lua without running anything
 	@$(DEPS) build lint

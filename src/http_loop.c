@@ -88,7 +88,7 @@ void http_loop_deadline(struct http_connection *connection, uint64_t deadline_ms
     if (deadline_ms == 0) return;
     if (wheel_is_set(&connection->timer) && connection->timer.deadline_ms <= deadline_ms) return;
     if (wheel.count == 0) {
-        wheel_init(&wheel, uv_now(ticker.loop)); /* it has stood still */
+        wheel_catch_up(&wheel, uv_now(ticker.loop));
         uv_timer_start(&ticker, tick, WHEEL_TICK_MS, WHEEL_TICK_MS);
     }
     wheel_set(&wheel, &connection->timer, deadline_ms);

@@ -1,6 +1,7 @@
 /* MASTER. See launch.h. posix_spawn shares the master's memory until exec (vfork(2)), so a master with many connections
  * starts workers as fast as an empty one. /proc/self/exe is the file that this master runs, even when the path holds a
- * newer binary by now: master and workers always speak the same protocol. */
+ * newer binary by now: master and workers always speak the same protocol. Where it is another program (valgrind, an
+ * emulator), the environment variable CLUA_EXE names the binary. */
 #include "launch.h"
 
 #include <fcntl.h>
@@ -60,7 +61,8 @@ int launch_worker(int channel_fd, int segment_fd, int output_fd, pid_t *pid) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
-    char program[] = "/proc/self/exe", role[] = "clua", flag[] = "--worker";
+    const char *given = getenv("CLUA_EXE"), *program = given && *given ? given : "/proc/self/exe";
+    char role[] = "clua", flag[] = "--worker";
     char *argv[] = {role, flag, NULL};
     int err = 0;
     for (int i = 0; i < GIVEN; i++)

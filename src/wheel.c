@@ -1,6 +1,7 @@
 /* BOTH. The hashed timer wheel of wheel.h: a slot holds the entries of every rotation that end on it. */
 #include "wheel.h"
 
+#include <assert.h>
 #include <string.h>
 
 static uint64_t tick_of(uint64_t deadline_ms) {
@@ -23,6 +24,11 @@ static void unlink_entry(struct wheel_entry *entry) {
 
 void wheel_init(struct wheel *wheel, uint64_t now_ms) {
     memset(wheel, 0, sizeof *wheel);
+    wheel->tick = now_ms / WHEEL_TICK_MS;
+}
+
+void wheel_catch_up(struct wheel *wheel, uint64_t now_ms) {
+    assert(wheel->count == 0); /* entries would be passed over */
     wheel->tick = now_ms / WHEEL_TICK_MS;
 }
 

@@ -27,6 +27,9 @@ typedef void (*wheel_expired_fn)(struct wheel_entry *entry, void *data);
 
 void wheel_init(struct wheel *wheel, uint64_t now_ms);
 
+/* An empty wheel that has stood still goes on from now: nothing of the time between is looked at. */
+void wheel_catch_up(struct wheel *wheel, uint64_t now_ms);
+
 /* Sets or moves. A deadline in the past fires on the next tick. A zeroed entry is a valid unset one. */
 void wheel_set(struct wheel *wheel, struct wheel_entry *entry, uint64_t deadline_ms);
 void wheel_cancel(struct wheel *wheel, struct wheel_entry *entry);

@@ -85,6 +85,12 @@ function process.wait_for(port, name)
   end
 end
 
+--- Iterates over the names of the files of a folder.
+function process.files(folder)
+  local scan = assert(uv.fs_scandir(folder))
+  return function() return (uv.fs_scandir_next(scan)) end
+end
+
 function process.stop(pid)
   uv.kill(pid, "sigterm")
 end

@@ -1,5 +1,5 @@
 #!/bin/sh
-# usage: deps.sh GROUP...      groups: build test lint fuzz bench peers
+# usage: deps.sh GROUP...      groups: build test lint fuzz bench guard peers
 #
 # Makes sure that what the groups need is installed. Silent and fast when it is. Otherwise says what is missing and
 # why, and installs it where it can: on Debian and its relatives, as root or through sudo.
@@ -48,6 +48,7 @@ need fuzz clang clang "compiles the fuzzer"
 need fuzz "libclang-rt-dev libclang-rt-14-dev" clang "libFuzzer and the sanitizers"
 need bench wrk wrk "makes the load"
 need bench procps ps "measures the processes"
+need guard valgrind valgrind "counts instructions"
 need peers nginx nginx "the peer of make bench"
 need peers libnginx-mod-http-lua "file /usr/lib/nginx/modules/ngx_http_lua_module.so" "its Lua module"
 need peers lua-cjson "file /usr/share/lua/5.1/cjson" "JSON for it"
@@ -55,9 +56,9 @@ need peers nodejs node "another peer"
 
 say() { printf '%s\n' "$*" >&2; }
 
-[ -n "$wanted" ] || { say "usage: deps.sh GROUP...   groups: build test lint fuzz bench peers" && exit 100; }
+[ -n "$wanted" ] || { say "usage: deps.sh GROUP...   groups: build test lint fuzz bench guard peers" && exit 100; }
 for group in "$@"; do
-    case $group in build | test | lint | fuzz | bench | peers) ;; *) say "deps.sh: no group '$group' (build test lint fuzz bench peers)" && exit 100 ;; esac
+    case $group in build | test | lint | fuzz | bench | guard | peers) ;; *) say "deps.sh: no group '$group' (build test lint fuzz bench guard peers)" && exit 100 ;; esac
 done
 
 # dpkg is asked once for all packages; a name that it does not know is an answer, not an error.
