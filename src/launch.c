@@ -61,7 +61,7 @@ int launch_worker(int channel_fd, int segment_fd, int output_fd, pid_t *pid) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
-    const char *given = getenv("CLUA_EXE"), *program = given && *given ? given : "/proc/self/exe";
+    const char *exe = getenv("CLUA_EXE"), *program = exe && *exe ? exe : "/proc/self/exe";
     char role[] = "clua", flag[] = "--worker";
     char *argv[] = {role, flag, NULL};
     int err = 0;
