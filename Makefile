@@ -9,7 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # ---- the front: needs nothing but make; what must be compiled is left to a second make, when the libraries are there ----
 
-FRONT := help deps demo test torture asan fuzz bench bench-deps profile guard guard-update lint format clean uninstall
+FRONT := help deps demo test torture crowd asan fuzz bench bench-deps profile guard guard-update lint format clean uninstall
 .PHONY: all install $(FRONT)
 
 DEPS := scripts/dev/deps.sh
@@ -42,6 +42,11 @@ torture: ## random events under mixed load: make torture SECONDS=180 SEED=n
 	@$(DEPS) build test
 	@$(MAKE) -s $(JOBS) all
 	@CLUA='$(CURDIR)/build/clua' exec build/clua scripts/dev/torture.lua $(or $(SECONDS),180) $(SEED)
+
+crowd: ## 20,000 clients at once, before four workers that are slow: the specs have 3,000
+	@$(DEPS) build test
+	@$(MAKE) -s $(JOBS) all build/spec.so
+	@CLUA='$(CURDIR)/build/clua' CLUA_SPEC_CROWD=$(or $(CROWD),20000) exec build/clua $(SUITE) spec/cluster/overload_spec.lua
 
 asan: ## the specs under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(DEPS) build test
