@@ -331,7 +331,8 @@ int lua_upgrade_program(lua_State *L) {
     lua_pushstring(L, upgrade_program());
     lua_pushinteger(L, UPGRADE_STATE_VERSION);
     lua_pushinteger(L, SEGMENT_LAYOUT);
-    return 3;
+    lua_pushstring(L, upgrade_directory());
+    return 4;
 }
 
 int lua_upgrade_block(lua_State *L) {

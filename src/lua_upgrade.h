@@ -24,7 +24,7 @@ int lua_upgrade_adopt_pool(lua_State *L);
 /* adopt_pidfile(fd, path) */
 int lua_upgrade_adopt_pidfile(lua_State *L);
 
-/* program(): path, state version, segment layout */
+/* program(): path, state version, segment layout, directory in which it was started */
 int lua_upgrade_program(lua_State *L);
 
 /* block(): signals wait in the kernel; unblock(): lets them through again */

@@ -24,18 +24,23 @@ static const char *const STATE_VARIABLE = "CLUA_STATE_FD";
 
 extern char **environ;
 
-static char program[PATH_MAX];
+static char program[PATH_MAX], directory[PATH_MAX];
 static char **arguments;
 
 void upgrade_remember(int argc, char **argv) {
     ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
     program[n > 0 ? n : 0] = '\0';
+    if (!getcwd(directory, sizeof directory)) snprintf(directory, sizeof directory, ".");
     arguments = calloc((size_t)argc + 1, sizeof(char *));
     for (int i = 0; arguments && i < argc; i++) arguments[i] = argv[i];
 }
 
 const char *upgrade_program(void) {
     return program;
+}
+
+const char *upgrade_directory(void) {
+    return directory;
 }
 
 static void set_inheritable(int fd, bool inheritable) {
@@ -81,8 +86,11 @@ int upgrade_exec(const char *state, size_t len) {
     snprintf(number, sizeof number, "%d", fd);
     setenv(STATE_VARIABLE, number, 1);
     set_all_inheritable(true);
-    execve(program, arguments, environ);
+    int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC); /* the script may have gone elsewhere, and stays there */
+    if (chdir(directory) == 0) execve(program, arguments, environ);
     int err = -errno;
+    if (here >= 0 && fchdir(here) < 0) err = -errno;
+    if (here >= 0) close(here);
     set_all_inheritable(false);
     unsetenv(STATE_VARIABLE);
     close(fd);

@@ -16,7 +16,10 @@ void upgrade_remember(int argc, char **argv);
 /* The path that an upgrade executes: where this binary was when it started. "" when unknown. */
 const char *upgrade_program(void);
 
-/* Executes upgrade_program() with the same arguments and this state; every descriptor of pools, slots, connections and
+/* The working directory at that time, from which relative arguments are to be seen. "." when unknown. */
+const char *upgrade_directory(void);
+
+/* Executes upgrade_program() there, with the same arguments and this state; every descriptor of pools, slots, connections and
  * the pid file is inherited. Returns only on failure, with UV_E*: then everything is as it was. */
 int upgrade_exec(const char *state, size_t len);
 

@@ -25,7 +25,7 @@ local Master = Emitter.class("Master")
 local master_options = {
   pidfile = "string", max_fatal_restart = "integer", restart_time_window = "number", restart_delay = "number",
   restart_delay_max = "number", log_level = "string", log_prefix = "string", error_log = "string",
-  lame_duck = "number",
+  lame_duck = "number", directory = "string",
 }
 
 local master_defaults = {
@@ -42,7 +42,7 @@ end
 --- Makes a master. Options: `pidfile` path; `max_fatal_restart` (5) deaths within `restart_time_window` (60 s) before
 -- `giveup`; `restart_delay` (0.1 s) and `restart_delay_max` (30 s), the back-off; `log_level` ("debug", "info", "warn",
 -- "error"); `error_log` path (standard error); `log_prefix` ("auto", "time", "priority"); `lame_duck` (0 s), for
--- which a stop is announced before it begins.
+-- which a stop is announced before it begins; `directory`, the working directory.
 -- @tparam[opt] table given
 -- @treturn Master
 function Master.new(given)
@@ -51,6 +51,7 @@ function Master.new(given)
     registrations = {}, by_pool = {}, upgrades = 0, options = options.complete(given, master_defaults),
   }, Master)
   logs.check_options(self.options)
+  self.directory = self.options.directory and Registration.absolute(self.options.directory)
   return self
 end
 
@@ -61,12 +62,21 @@ end
 -- @return self
 function Master:register(name, path, given)
   if self.running then usage.fail(1, "register: the master has been dispatched already") end
-  local added = Registration.new(name, path, given)
+  local added = Registration.new(name, path, given, self.directory)
   for _, other in ipairs(self.registrations) do
     if other.name == added.name then usage.fail(1, "register: '%s' is registered already", added.name) end
   end
   self.registrations[#self.registrations + 1] = added
   return self
+end
+
+-- Only now: until here the script may still load modules by paths that are relative to where it was started.
+local function enter_directory(self)
+  if not self.directory then return end
+  local ok, message, code = require("luv").chdir(self.directory)
+  if ok then return end
+  message = message:gsub("^%u+: ", "")
+  usage.refuse(("cannot enter the directory %s: %s"):format(self.directory, message), code, EXIT_SYSTEM)
 end
 
 -- ---- dispatch -----------------------------------------------------------------------------------------------------
@@ -245,6 +255,7 @@ function Master:dispatch()
   if #self.registrations == 0 then usage.fail(1, "dispatch: nothing is registered") end
   if require("clua.core.worker").boot() then usage.fail(1, "dispatch: a worker cannot be a master") end
   for _, one in ipairs(self.registrations) do Registration.check(one) end
+  enter_directory(self)
   logs.check_files(self)
   if core.testing() then test(self) end
   local state = upgrade.take()

@@ -25,10 +25,10 @@ local defaults = {
   idle_timeout = 60, defer_accept = true,
 }
 
---- A path as seen from the working directory of this process.
-function registration.absolute(path)
+--- A path as seen from a directory; by default the working directory of this process.
+function registration.absolute(path, directory)
   if path:sub(1, 1) == "/" then return path end
-  return require("luv").cwd() .. "/" .. path:gsub("^%./+", "")
+  return (directory or require("luv").cwd()) .. "/" .. path:gsub("^%./+", "")
 end
 
 -- The worker script stands beside the dispatch script, or where the caller stands.
@@ -68,12 +68,13 @@ local function socket_mode(mode)
 end
 
 --- Checks what a script has given to register(); wrong use is an error at the line of that call.
+-- @tparam[opt] string directory of relative socket paths
 -- @treturn table { name =, specs =, options = }
-function registration.new(name, path, given)
+function registration.new(name, path, given, directory)
   local specs, text = names.parse(name)
   if not specs then usage.fail(2, "register: %s", text) end
   for _, spec in ipairs(specs) do
-    if spec.path then spec.path = registration.absolute(spec.path) end
+    if spec.path then spec.path = registration.absolute(spec.path, directory) end
   end
   if type(path) ~= "string" then
     usage.fail(2, "register: path of the worker script must be a string, got %s", type(path))
@@ -88,6 +89,7 @@ function registration.new(name, path, given)
   end
   all.name, all.script = text, find_script(path)
   all.args, all.argc = pack_args(all.args)
+  all.directory = directory -- in which its workers run
   return { name = text, specs = specs, options = all }
 end
 

@@ -184,7 +184,7 @@ function upgrade.start(master)
   end
   local handle, message
   handle, message = uv.spawn((core.program()), {
-    args = args, stdio = { nil, pipes[1], pipes[2] }, env = test_environment(master),
+    args = args, stdio = { nil, pipes[1], pipes[2] }, env = test_environment(master), cwd = (select(4, core.program())),
   }, function(code, signal)
     status = signal ~= 0 and 128 + signal or code
     handle:close()

@@ -190,18 +190,33 @@ describe("an upgrade", function()
   end)
 
   it("leaves clients waiting that no worker could take, and serves them", function()
-    local c = cluster.up { app = "hello", options = { cnum = 1 } }
-    c:signal("sigttou")
-    c:wait_log("exited, pid %d+, status 0")
-    local conns = {}
-    for i = 1, 20 do conns[i] = assert(client.connect(c:address())):send(client.format("GET", "/")) end
+    local c = cluster.up { app = "hello", options = { cnum = 1, hang_timeout = 600 } }
+    local worker, fds, conns = pids(c)[1], c:fds(), {}
+    assert(uv.kill(worker, "sigstop"))
+    for i = 1, 84 do conns[i] = assert(client.connect(c:address())):send(client.format("GET", "/")) end
+    c:wait(function() return c:fds() == fds + 84 end, "the clients to be accepted") -- 64 of them are on their way
     upgrade(c)
-    assert.equal(0, #c:workers())
-    c:signal("sigttin")
+    assert(uv.kill(worker, "sigcont"))
     for _, conn in ipairs(conns) do
       assert.equal(200, (conn:response("GET")))
       conn:close()
     end
+  end)
+
+  it("leaves clients waiting for a worker that is on its way", function()
+    local c = cluster.up { app = "never_ready", options = { cnum = 0, ready_timeout = 600 } }
+    local conns = {}
+    for i = 1, 20 do conns[i] = assert(client.connect(c:address())):send(client.format("GET", "/")) end
+    c:wait_log("worker 1 of .* started")
+    upgrade(c)
+    cluster.write(c.dir .. "/heal", "")
+    uv.kill(c:workers()[1].pid, "sigkill")
+    for _, conn in ipairs(conns) do
+      assert.equal(200, (conn:response("GET")))
+      conn:close()
+    end
+    assert.equal(2, c:count("worker 1 of .* started"))
+    c:stop()
   end)
 
   it("keeps the pid file and the unix socket, which are gone at the end", function()
@@ -223,6 +238,55 @@ describe("an upgrade", function()
     c:stop()
     assert.is_nil(uv.fs_stat(path))
     assert.is_nil(uv.fs_stat(pidfile))
+  end)
+
+  it("keeps environment and arguments, and sees relative paths from the directory that is asked for", function()
+    local source = [[
+      local master = require("clua").Master { directory = %q, pidfile = "run/pid" }
+      master:register("unix:run/web.sock", "app.lua", { cnum = 1 })
+      master:on("upgrade", function()
+        io.stderr:write(("after: %%s %%s %%s\n"):format(os.getenv "SPEC_GIVEN", arg[1], require("luv").cwd()))
+      end)
+      master:dispatch()
+    ]]
+    local app = [[
+      local server = require("clua.http").createServer(function(req, res) res:finish(require("luv").cwd()) end)
+      require("clua").ready(function(socket) server:emit("connection", socket) end)
+    ]]
+    local c = cluster.start { dispatch = "", files = { ["app.lua"] = app }, args = { "an argument" },
+      env = { SPEC_GIVEN = "a value" }, shell = "mkdir -p a/run b/run; sleep 0",
+    }
+    c:wait_exit() -- there was nothing to do
+    local dir = c.dir
+    cluster.write(dir .. "/dispatch.lua", source:format("a"))
+    c = cluster.up { dir = dir, args = { "an argument" }, env = { SPEC_GIVEN = "a value" } }
+    local function body(path)
+      local status, _, text = client.get(path, "/")
+      assert.equal(200, status)
+      return text
+    end
+    assert.equal(dir .. "/a", body(dir .. "/a/run/web.sock"))
+    assert.equal(c.pid, tonumber(io.open(dir .. "/a/run/pid"):read("*a")))
+    local mark = upgrade(c)
+    c:wait_log("^after: a value an argument .*/a$", mark)
+    assert.equal(dir .. "/a", body(dir .. "/a/run/web.sock"))
+
+    cluster.write(dir .. "/dispatch.lua", source:format("b"))
+    mark = upgrade(c)
+    c:wait_log("^after: a value an argument .*/b$", mark)
+    c:wait_log("reload of .* done", mark)
+    assert.equal(dir .. "/b", body(dir .. "/b/run/web.sock"))
+    assert.is_nil(uv.fs_stat(dir .. "/a/run/web.sock"))
+    assert.equal(c.pid, tonumber(io.open(dir .. "/b/run/pid"):read("*a")))
+    assert.is_nil(uv.fs_stat(dir .. "/a/run/pid"))
+
+    -- One that is not there is a reason not to upgrade.
+    cluster.write(dir .. "/dispatch.lua", source:format("nowhere"))
+    mark = c:mark()
+    c:signal("sigusr2")
+    c:wait_log("upgrade failed: .*cannot enter the directory .*nowhere", mark)
+    assert.equal(dir .. "/b", body(dir .. "/b/run/web.sock"))
+    c:stop()
   end)
 
   it("leaves what the master can do as it was: signals, reload, scale, reap, stop", function()
