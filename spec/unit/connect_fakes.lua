@@ -26,10 +26,36 @@ function fakes.capture_log()
   return log, function() host.log = real end
 end
 
---- A request. options: method, headers.
+local request = {}
+request.__index = request
+
+function request:read()
+  local piece = table.remove(self.pieces, 1)
+  if piece then return piece end
+  if self.read_error then return nil, unpack(self.read_error) end
+  return nil
+end
+
+function request:body()
+  local all = table.concat(self.pieces)
+  self.pieces = {}
+  return all
+end
+
+--- A request. options: method, headers (names in lower case), body (a string, or a list of the pieces it comes in;
+-- Content-Length is set unless Transfer-Encoding is), read_error ({ message, code } at the end of these).
 function fakes.request(url, options)
   options = options or {}
-  return { method = options.method or "GET", url = url, headers = options.headers or {} }
+  local headers, pieces = {}, options.body or {}
+  if type(pieces) == "string" then pieces = { pieces } end
+  for name, value in pairs(options.headers or {}) do headers[name] = value end
+  if options.body and not headers["transfer-encoding"] and not headers["content-length"] then
+    headers["content-length"] = tostring(#table.concat(pieces))
+  end
+  return setmetatable({
+    method = options.method or "GET", url = url, headers = headers, pieces = { unpack(pieces) },
+    read_error = options.read_error,
+  }, request)
 end
 
 local response = {}
@@ -69,6 +95,15 @@ function response:finish(bytes)
   self.headersSent = true
   self.finished = true
   self.pieces[#self.pieces + 1] = bytes
+  return true
+end
+
+function response:flushHeaders()
+  self.headersSent = true
+end
+
+function response:flush()
+  self.headersSent = true
   return true
 end
 

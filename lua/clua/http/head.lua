@@ -127,7 +127,8 @@ function head.on(res, fn)
     state = { hooks = {}, inner = {}, filter = state and state.filter }
     for _, name in ipairs(METHODS) do
       local inner = res[name]
-      state.inner[name] = inner ~= hooked[name] and inner or res._head.inner[name]
+      if inner == hooked[name] then inner = res._head.inner[name] end
+      state.inner[name] = inner
     end
     res._head = state
     for _, name in ipairs(METHODS) do res[name] = hooked[name] end
