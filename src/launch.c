@@ -50,12 +50,12 @@ static int lift(int fd) {
     return fcntl(fd, F_DUPFD_CLOEXEC, FIXED_FDS);
 }
 
-int launch_worker(int channel_fd, int segment_fd, int output_fd, pid_t *pid) {
+int launch_worker(int channel_fd, int segment_fd, int buckets_fd, int output_fd, pid_t *pid) {
     const struct {
         int from, to;
     } given[] = {
-        {lift(channel_fd), CHANNEL_FD},   {lift(segment_fd), SEGMENT_FD},   {lift(STDERR_FILENO), LOG_FD},
-        {lift(output_fd), STDOUT_FILENO}, {lift(output_fd), STDERR_FILENO},
+        {lift(channel_fd), CHANNEL_FD}, {lift(segment_fd), SEGMENT_FD},   {lift(STDERR_FILENO), LOG_FD},
+        {lift(buckets_fd), BUCKETS_FD}, {lift(output_fd), STDOUT_FILENO}, {lift(output_fd), STDERR_FILENO},
     };
     enum { GIVEN = sizeof given / sizeof *given };
     posix_spawn_file_actions_t actions;
@@ -73,7 +73,7 @@ int launch_worker(int channel_fd, int segment_fd, int output_fd, pid_t *pid) {
     sigemptyset(&none);
     sigfillset(&all);
     for (int i = 0; i < GIVEN; i++) posix_spawn_file_actions_adddup2(&actions, given[i].from, given[i].to);
-    posix_spawn_file_actions_addclosefrom_np(&actions, LOG_FD + 1); /* what a script opened without CLOEXEC */
+    posix_spawn_file_actions_addclosefrom_np(&actions, BUCKETS_FD + 1); /* what a script opened without CLOEXEC */
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);

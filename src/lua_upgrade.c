@@ -150,6 +150,7 @@ int lua_upgrade_snapshot(lua_State *L) {
         lua_pushstring(L, pool->options.name);
         lua_setfield(L, -2, "name");
         set_number(L, "generation", pool->generation);
+        set_number(L, "buckets_fd", pool->buckets_fd);
         set_boolean(L, "clients_speak_first", pool->clients_speak_first);
         set_number(L, "accepted", (double)pool->accepted);
         set_number(L, "turned_away", (double)pool->turned_away);
@@ -291,6 +292,8 @@ int lua_upgrade_adopt_pool(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     struct pool *pool = lua_touserdata(L, 1);
     pool->generation = (uint32_t)number_at(L, 2, "generation");
+    pool->buckets_fd = (int)number_at(L, 2, "buckets_fd");
+    if (pool->buckets_fd >= 0) fcntl(pool->buckets_fd, F_SETFD, FD_CLOEXEC);
     pool->clients_speak_first = boolean_at(L, 2, "clients_speak_first") && pool->options.defer_accept;
     pool->accepted = (uint64_t)number_at(L, 2, "accepted");
     pool->turned_away = (uint64_t)number_at(L, 2, "turned_away");

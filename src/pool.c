@@ -32,6 +32,7 @@ struct pool *pool_new(const struct pool_options *options) {
     struct pool *pool = calloc(1, sizeof *pool);
     if (!pool) return NULL;
     pool->options = *options;
+    pool->buckets_fd = -1;
     link_init(&pool->waiting);
     link_init(&pool->parked);
     link_init(&pool->farewell);

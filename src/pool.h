@@ -35,6 +35,7 @@ struct pool {
     struct slot *slots;         /* list through slot.next */
     struct link waiting, parked, farewell;
     uint32_t waiting_count, parked_count, farewell_count;
+    int buckets_fd;      /* of the table that its workers share, see buckets.h; -1: none yet */
     uint32_t generation; /* starts of workers so far */
     bool clients_speak_first;
     bool closing;   /* accepts no more */

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "buckets.h"
 #include "capture.h"
 #include "launch.h"
 #include "loan.h"
@@ -277,12 +278,14 @@ int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct sl
     if (err < 0) goto no_channel;
     err = segment_create(&slot->segment, &slot->segment_fd);
     if (err < 0) goto no_segment;
+    if (pool->buckets_fd < 0) err = buckets_create(&pool->buckets_fd);
+    if (err < 0) goto no_pipe;
     err = capture_pipe(output);
     if (err < 0) goto no_pipe;
     err = uv_poll_init(loop, &slot->channel, slot->channel_fd);
     if (err < 0) goto no_poll;
     launch_fill_boot(&slot->segment->boot, pool, worker_id, ++pool->generation);
-    err = launch_worker(worker_fd, slot->segment_fd, output[1], &slot->pid);
+    err = launch_worker(worker_fd, slot->segment_fd, pool->buckets_fd, output[1], &slot->pid);
     if (err < 0) goto no_process;
     close(worker_fd);
     close(output[1]);

@@ -50,6 +50,7 @@ static void set_inheritable(int fd, bool inheritable) {
 static void set_all_inheritable(bool inheritable) {
     set_inheritable(pidfile_fd(), inheritable);
     for (struct pool *pool = pool_first(); pool; pool = pool->next) {
+        set_inheritable(pool->buckets_fd, inheritable);
         for (struct listener *listener = pool->listeners; listener; listener = listener->next)
             set_inheritable(listener->fd, inheritable);
         for (struct slot *slot = pool->slots; slot; slot = slot->next) {

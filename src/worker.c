@@ -17,6 +17,7 @@
 
 #include "blame.h"
 #include "borrow.h"
+#include "buckets.h"
 #include "channel.h"
 #include "log.h"
 #include "privilege.h"
@@ -332,6 +333,12 @@ int worker_open(uv_loop_t *loop) {
         return err;
     }
     close(SEGMENT_FD);
+    err = buckets_open(BUCKETS_FD);
+    if (err < 0) {
+        log_write(CLUA_LOG_ERROR, "cannot map the buckets: %s", uv_strerror(err));
+        return err;
+    }
+    close(BUCKETS_FD);
     fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC);
     const struct boot *boot = &worker.segment->boot;
     char role[320], why[256];

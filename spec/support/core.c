@@ -2,8 +2,10 @@
  * compares), and the inline functions. */
 #include "balance.h"
 #include "blame.h"
+#include "buckets.h"
 #include "channel.h"
 #include "segment.h"
+#include "siphash.h"
 #include "slot_state.h"
 #include "wheel.h"
 
@@ -24,6 +26,9 @@ const struct core_layout core_layouts[] = {
     SIZE(wheel),
     OFFSET(wheel, tick),
     OFFSET(wheel, count),
+    SIZE(bucket),
+    SIZE(buckets),
+    OFFSET(buckets, cells),
     SIZE(completion),
     SIZE(boot),
     OFFSET(boot, args),
@@ -85,4 +90,9 @@ uint32_t core_blame_running(void) {
 
 uint32_t core_blame_switch(uint32_t ticket) {
     return blame_switch(ticket);
+}
+
+uint64_t siphash_for_specs(const uint64_t *key, const void *bytes, size_t len);
+uint64_t siphash_for_specs(const uint64_t *key, const void *bytes, size_t len) {
+    return siphash(key, bytes, len);
 }

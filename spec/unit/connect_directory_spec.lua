@@ -101,6 +101,6 @@ describe("connect.directory", function()
 
   it("is wrong use without a directory", function()
     assert.error_matches(function() connect.directory(root .. "/b.txt") end, "directory_spec.lua:%d+.*not a directory")
-    assert.error_matches(function() connect.directory(root, { hiden = true }) end, "hidden")
+    assert.error_matches(function() connect.directory(root, { hiden = true }) end, "directory_spec.lua:%d+.*hidden")
   end)
 end)

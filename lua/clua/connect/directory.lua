@@ -137,7 +137,7 @@ end
 -- @treturn function(req, res, next)
 -- @raise wrong arguments, an unknown option, a root that is no directory
 return function(root, given)
-  given = options.check(given, KNOWN, NAME, 3)
+  given = options.check(given, KNOWN, NAME)
   local directory = root_of.real(NAME, root, 1)
   return function(req, res, next)
     next = next or final.handler(req, res)

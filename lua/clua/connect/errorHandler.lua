@@ -101,7 +101,7 @@ local FORMS = {
 -- @treturn function(err, req, res, next)
 -- @raise an unknown option
 return function(given)
-  given = options.check(given, KNOWN, "errorHandler(options)", 3)
+  given = options.check(given, KNOWN, "errorHandler(options)")
   local show = given.show
   if show == nil then show = os.getenv("CLUA_ENV") ~= "production" end
   return function(err, req, res, next)

@@ -31,7 +31,7 @@ end
 -- @treturn function(req, res, next)
 -- @raise wrong arguments, an unknown option, a file that cannot be read
 return function(name, given)
-  given = options.check(given, KNOWN, NAME, 3)
+  given = options.check(given, KNOWN, NAME)
   local bytes, etag, modified = load(name)
   local content_type = name:find("%.ico$") and "image/x-icon" or mime.type(name)
   local cache_control = ("public, max-age=%d"):format(given.max_age or 7 * 24 * 3600)

@@ -27,7 +27,7 @@ end
 -- @treturn function(req, res, next)
 -- @raise an unknown option
 return function(given)
-  given = options.check(given, KNOWN, NAME, 3)
+  given = options.check(given, KNOWN, NAME)
   local header = given.header
   if header == nil or header == true then header = "X-HTTP-Method-Override" end
   local allowed = {}

@@ -27,7 +27,7 @@ end
 -- @treturn function(req, res, next)
 -- @raise an unknown option
 return function(given)
-  given = options.check(given, KNOWN, "requestId(options)", 3)
+  given = options.check(given, KNOWN, "requestId(options)")
   local header = given.header or "X-Request-Id"
   local generate = is_callable(given.generate) and given.generate or random_id
   return function(req, res, next)

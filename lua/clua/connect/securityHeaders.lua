@@ -34,7 +34,7 @@ for name in pairs(HEADERS) do KNOWN[name] = "string|boolean" end
 -- @treturn function(req, res, next)
 -- @raise an unknown option
 return function(given)
-  given = options.check(given, KNOWN, "securityHeaders(options)", 3)
+  given = options.check(given, KNOWN, "securityHeaders(options)")
   local list = {}
   for name, header in pairs(HEADERS) do
     local value = header[2]

@@ -126,7 +126,7 @@ end
 -- @treturn function(req, res, next)
 -- @raise wrong arguments, an unknown option, a folder that is none
 return function(folder, given)
-  given = options.check(given, KNOWN, NAME, 3)
+  given = options.check(given, KNOWN, NAME)
   local cache = given.cache
   if cache == nil then cache = os.getenv("CLUA_ENV") == "production" end
   if given.extension and not given.extension:find("^%.[%w.]+$") then

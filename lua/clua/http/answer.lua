@@ -79,7 +79,7 @@ end
 function answer.redirect(res, url, given)
   if type(url) ~= "string" then error("redirect: url must be a string, got " .. type(url), 2) end
   if type(given) == "number" then given = { status = given } end
-  given = options.check(given, REDIRECT_KNOWN, "redirect", 3)
+  given = options.check(given, REDIRECT_KNOWN, "redirect")
   local status = given.status or 302
   if not REDIRECT_STATUS[status] then error("redirect: the status is 301, 302, 303, 307 or 308, got " .. status, 2) end
   check_url(url, given.external)
