@@ -1,7 +1,7 @@
 -- A bar chart of the bench as SVG: one group a case, one bar a server, microseconds of CPU a request.
 local chart = {}
 
-local COLOURS = { "#1f5fa8", "#5aa469", "#a4c99b", "#c9a227", "#999999" }
+local COLOURS = { "#1f5fa8", "#6b9bd1", "#5aa469", "#a4c99b", "#c9a227", "#e3cb7a", "#999999" }
 local BAR, GAP, LEFT, WIDTH = 16, 18, 190, 900
 
 local function longest(rows)

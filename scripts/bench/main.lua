@@ -1,56 +1,59 @@
--- `make bench`: clua and its peers side by side, in turn A B A B, server pinned to CPU 0 and wrk to CPU 1.
+-- `make bench`: clua and its peers side by side, in turn A B A B, server pinned to CPU 0 and client to CPU 1.
 --
---     build/clua scripts/bench/main.lua [--short] [--rounds N] [--seconds S] [CASE...]
+--     build/clua scripts/bench/main.lua [--short] [--rounds N] [--seconds S] [WHAT...]
 --
--- The figure is server CPU time (utime + stime of all processes of the server, /proc/PID/stat) over the requests that
--- wrk counted: stable where wall time is not. Medians over the rounds; ratios to nginx + Lua of the same run. Writes
--- build/bench/result.json and build/bench/result.svg.
+-- WHAT: names of cases ("keep-alive", "json", ...) and of facts (p99, memory, start, growth, reload, workers); default:
+-- all of them; --short: the first four cases, memory and start, in less than a minute. The figure of a case is server
+-- CPU time a request: stable where wall time is not. Medians over the rounds, ratios to nginx + Lua of the same run.
+-- Writes build/bench/result.json and build/bench/result.svg.
 local cjson = require "cjson"
 local uv = require "luv"
 local chart = dofile(__dirname .. "/chart.lua")
+local facts = dofile(__dirname .. "/facts.lua")
+local measure = dofile(__dirname .. "/measure.lua")
 local process = dofile(__dirname .. "/process.lua")
+local servers = dofile(__dirname .. "/servers.lua")
 
-local DIR = "build/bench"
-local CLUA = os.getenv "CLUA" or "build/clua"
+local DIR = process.DIR
+local BASE = "nginx+lua"
+local CLOSE = "connection per request"
 
 local cases = {
   { name = "keep-alive", path = "/" },
   { name = "browser's headers", path = "/headers", kind = "browser" },
   { name = "pipelined x16", path = "/", pipeline = 16 },
-  { name = "connection per request", path = "/", kind = "close" },
+  { name = CLOSE, path = "/", kind = "close" },
   { name = "json", path = "/json" },
   { name = "1 KiB", path = "/1k" },
   { name = "100 KiB", path = "/100k" },
   { name = "64 KiB POST", path = "/echo", kind = "post" },
   { name = "1 MiB file", path = "/file" },
 }
+local FACTS = { "p99", "memory", "start", "growth", "reload", "workers" }
+local SHORT = { ["keep-alive"] = true, ["browser's headers"] = true, ["pipelined x16"] = true, [CLOSE] = true,
+  memory = true, start = true }
 
--- Each starts a server on a port and says which cases it takes part in; nil: all.
-local servers = {
-  { name = "clua", command = function(port)
-    return { CLUA, __dirname .. "/servers/clua_dispatch.lua", tostring(port), "1" }
-  end },
-  { name = "nginx+lua", needs = "nginx", command = function(port)
-    return { "nginx", "-c", process.fill(__dirname .. "/servers/nginx.conf", DIR .. "/nginx.conf", {
-      DIR = uv.cwd() .. "/" .. DIR, PORT = port, DEFER = "", FILE = os.getenv "BENCH_FILE",
-    }) }
-  end },
-  { name = "nginx+lua deferred", needs = "nginx", only = { ["connection per request"] = true }, command = function(port)
-    return { "nginx", "-c", process.fill(__dirname .. "/servers/nginx.conf", DIR .. "/nginx_deferred.conf", {
-      DIR = uv.cwd() .. "/" .. DIR .. "/deferred", PORT = port, DEFER = "deferred", FILE = os.getenv "BENCH_FILE",
-    }) }
-  end },
-  { name = "node", needs = "node", command = function(port)
-    return { "node", __dirname .. "/servers/node.js", tostring(port) }
-  end },
-  { name = "raw epoll", needs = DIR .. "/raw_epoll", command = function(port)
-    return { DIR .. "/raw_epoll", tostring(port) }
-  end, only = { ["keep-alive"] = true, ["pipelined x16"] = true, ["connection per request"] = true } },
+-- case, server, to whom, at most: the ratios that clua is meant to keep to.
+local targets = {
+  { "keep-alive", "clua", BASE, 0.93 },
+  { "keep-alive", "clua", "raw epoll", 1.15 },
+  { "browser's headers", "clua", BASE, 0.95 },
+  { "pipelined x16", "clua", BASE, 0.15 },
+  { CLOSE, "clua", BASE, 0.9 }, -- each as it comes
+  { CLOSE, "clua", "nginx+lua, deferred", 1.25 },
+  { CLOSE, "clua, not deferred", BASE, 1.4 },
+  { "json", "clua", BASE, 1 },
+  { "1 KiB", "clua", BASE, 1 },
+  { "100 KiB", "clua", BASE, 1 },
+  { "64 KiB POST", "clua", BASE, 1 },
+  { "1 MiB file", "clua", BASE, 1 },
 }
 
 local function parse_arguments()
-  local options = { rounds = 3, seconds = 4, cases = {} }
-  local i = 1
+  local options = { rounds = 3, seconds = 4, wanted = {} }
+  local i, known = 1, {}
+  for _, case in ipairs(cases) do known[case.name] = true end
+  for _, name in ipairs(FACTS) do known[name] = true end
   while arg[i] do
     if arg[i] == "--short" then
       options.rounds, options.seconds, options.short = 2, 1, true
@@ -58,115 +61,145 @@ local function parse_arguments()
       options[arg[i]:sub(3)] = assert(tonumber(arg[i + 1]), arg[i] .. " needs a number")
       i = i + 1
     else
-      options.cases[arg[i]] = true
-      options.some = true
+      if not known[arg[i]] then error("no case or fact of this name: " .. arg[i], 0) end
+      options.wanted[arg[i]] = true
     end
     i = i + 1
   end
+  if not next(options.wanted) then options.wanted = options.short and SHORT or known end
   return options
 end
 
-local function wrk(case, port, seconds)
-  local format = "taskset -c 1 wrk -t1 -c64 -d%gs --latency -s %s http://127.0.0.1:%d%s -- %d %s 2>&1"
-  local command = format:format(seconds, __dirname .. "/wrk.lua", port, case.path, case.pipeline or 1,
-    case.kind or "plain")
-  local pipe = assert(io.popen(command))
-  local text = pipe:read "*a"
-  pipe:close()
-  local requests = tonumber(text:match "(%d+) requests in")
-  if not requests or requests == 0 then error("wrk has counted no requests:\n" .. text, 0) end
-  -- Behind a close wrk counts no error; anything else makes the figure worthless.
-  local refused = text:match "Non%-2xx or 3xx responses: (%d+)"
-  if refused then error(("%s: %s answers were no success"):format(case.name, refused), 0) end
-  return requests, tonumber(text:match "Requests/sec:%s+([%d.]+)"), text:match "99%%%s+(%S+)"
-end
-
-local function median(list)
-  local sorted = { unpack(list) }
-  table.sort(sorted)
-  local middle = math.floor((#sorted + 1) / 2)
-  return #sorted % 2 == 1 and sorted[middle] or (sorted[middle] + sorted[middle + 1]) / 2
-end
-
-local function measure(server, case, seconds)
-  local before = process.cpu_seconds(server.pid)
-  local requests, rate, p99 = wrk(case, server.port, seconds)
-  local used = process.cpu_seconds(server.pid) - before
-  return { us = used / requests * 1e6, rate = rate, p99 = p99 }
-end
-
-local function takes_part(server, case)
-  return not server.only or server.only[case.name]
+local function takes_part(server, case, options)
+  if server.only and not server.only[case.name] then return false end
+  return not (options.short and server.slow)
 end
 
 local function run_case(case, running, options)
   local row = { case = case.name, servers = {} }
   for _ = 1, options.rounds do
     for _, server in ipairs(running) do
-      if takes_part(server, case) then
-        local result = row.servers[server.name] or { us = {}, rate = {}, p99 = {} }
+      if takes_part(server, case, options) then
+        local result = row.servers[server.name] or { us = {}, rate = {} }
         row.servers[server.name] = result
-        local one = measure(server, case, options.seconds)
-        for key, value in pairs(one) do table.insert(result[key], value) end
+        for key, value in pairs(measure.saturate(server, case, options.seconds)) do table.insert(result[key], value) end
       end
     end
   end
-  local base = row.servers["nginx+lua"]
+  local base = row.servers[BASE]
   for _, result in pairs(row.servers) do
-    result.us_median, result.rate_median = median(result.us), median(result.rate)
-    if base then result.ratio = result.us_median / median(base.us) end
+    result.us_median, result.rate_median = measure.median(result.us), measure.median(result.rate)
+    if base then result.ratio = result.us_median / measure.median(base.us) end
+  end
+  for _, server in ipairs(running) do
+    local result = row.servers[server.name]
+    if result then
+      print(("%-24s %-20s %8.2f us %9.0f/s   %s"):format(row.case, server.name, result.us_median, result.rate_median,
+        result.ratio and ("%.2f x %s"):format(result.ratio, BASE) or ""))
+    end
   end
   return row
 end
 
-local function print_row(row, running)
-  for _, server in ipairs(running) do
-    local result = row.servers[server.name]
-    if result then
-      print(("%-24s %-20s %8.2f us %9.0f/s   p99 %-9s %s"):format(row.case, server.name, result.us_median,
-        result.rate_median, result.p99[#result.p99], result.ratio and ("%.2f x nginx+lua"):format(result.ratio) or ""))
+-- 60 % of what nginx can, for both.
+local function p99(running, rows, options)
+  local by_name, peak = {}, nil
+  for _, server in ipairs(running) do by_name[server.name] = server end
+  if not by_name[BASE] then return {} end
+  if not process.exists "h2load" then
+    print "p99: h2load is not installed, left out (`make bench-deps`)"
+    return {}
+  end
+  for _, row in ipairs(rows) do
+    if row.case == cases[1].name then peak = row.servers[BASE].rate_median end
+  end
+  peak = peak or measure.saturate(by_name[BASE], cases[1], options.seconds).rate
+  local times = { clua = {}, [BASE] = {} }
+  for _ = 1, options.rounds do
+    for name, list in pairs(times) do
+      list[#list + 1] = measure.p99(by_name[name], cases[1], options.seconds, peak * 0.6)
+    end
+  end
+  local limit = measure.median(times[BASE])
+  return { { ("p99 at %.0f requests a second, nginx + Lua"):format(peak * 0.6), limit, "ms" },
+    { "p99 at the same rate, clua", measure.median(times.clua), "ms", limit } }
+end
+
+local function print_facts(all)
+  for _, fact in ipairs(all) do
+    local name, figure, unit, limit = unpack(fact, 1, 4)
+    print(("%-62s %9.2f %-6s%s"):format(name, figure, unit,
+      limit and ("at most %.2f: %s"):format(limit, figure <= limit and "kept" or "MISSED") or ""))
+  end
+end
+
+-- The ratios beside their targets.
+local function ratios(rows)
+  local found = {}
+  for _, target in ipairs(targets) do
+    local case, server, peer, limit = unpack(target)
+    for _, row in ipairs(rows) do
+      local ours, theirs = row.servers[server], row.servers[peer]
+      if row.case == case and ours and theirs then
+        local name = ("%s: %s, to %s"):format(case, server, peer)
+        found[#found + 1] = { name, ours.us_median / theirs.us_median, "x", limit }
+      end
+    end
+  end
+  return found
+end
+
+-- Adds each to `running` as soon as it has a process, so that whatever fails later finds it there.
+local function start_servers(running, options)
+  for i, server in ipairs(servers.list) do
+    if not (options.short and server.slow) then
+      if not server.needs or process.exists(server.needs) then
+        server.port = 18080 + i
+        server.pid = process.start(server.command(server.port))
+        running[#running + 1] = server
+        process.wait_for(server.port, server.name)
+      else
+        print(server.name .. ": not installed, left out (`make bench-deps`)")
+      end
     end
   end
 end
 
--- Adds each to `running` as soon as it has a process, so that whatever fails later finds it there.
-local function start_servers(running)
-  for i, server in ipairs(servers) do
-    if not server.needs or process.exists(server.needs) then
-      server.port = 18080 + i
-      server.pid = process.start(server.command(server.port))
-      running[#running + 1] = server
-      process.wait_for(server.port, server.name)
-    else
-      print(server.name .. ": not installed, left out (`make bench-deps`)")
-    end
-  end
+local function prepare()
+  os.execute("mkdir -p " .. DIR)
+  process.write(DIR .. "/file.bin", ("0123456789abcdef"):rep(65536))
+  uv.os_setenv("BENCH_FILE", uv.cwd() .. "/" .. DIR .. "/file.bin")
+  os.execute(("cc -O2 -o %s/raw_epoll %s/raw_epoll.c"):format(DIR, __dirname))
 end
 
 local function main()
   local options = parse_arguments()
-  os.execute("mkdir -p " .. DIR .. "/deferred")
-  process.write(DIR .. "/file.bin", ("0123456789abcdef"):rep(65536))
-  uv.os_setenv("BENCH_FILE", uv.cwd() .. "/" .. DIR .. "/file.bin")
-  os.execute(("cc -O2 -o %s/raw_epoll %s/raw_epoll.c"):format(DIR, __dirname))
-  local running, rows = {}, {}
-  print(("server CPU time per request, median of %d rounds of %g s; server on CPU 0, wrk -t1 -c64 on CPU 1"):format(
+  prepare()
+  local running, rows, found = {}, {}, {}
+  print(("server CPU time a request, median of %d rounds of %g s; server on CPU 0, wrk -t1 -c64 on CPU 1"):format(
     options.rounds, options.seconds))
   local ok, message = xpcall(function()
-    start_servers(running)
-    for i, case in ipairs(cases) do
-      local wanted = options.some and options.cases[case.name] or (not options.some and (not options.short or i <= 4))
-      if wanted then
-        rows[#rows + 1] = run_case(case, running, options)
-        print_row(rows[#rows], running)
-      end
+    start_servers(running, options)
+    for _, case in ipairs(cases) do
+      if options.wanted[case.name] then rows[#rows + 1] = run_case(case, running, options) end
+    end
+    found = ratios(rows)
+    if options.wanted.p99 then
+      for _, fact in ipairs(p99(running, rows, options)) do found[#found + 1] = fact end
     end
   end, debug.traceback)
   for _, server in ipairs(running) do process.stop(server.pid) end
   if not ok then error(message, 0) end
-  process.write(DIR .. "/result.json", cjson.encode(rows))
-  process.write(DIR .. "/result.svg", chart.draw(rows, running))
-  print("written: " .. DIR .. "/result.json, " .. DIR .. "/result.svg")
+  for _, name in ipairs(FACTS) do
+    if options.wanted[name] and facts[name] then
+      for _, fact in ipairs(facts[name](options)) do found[#found + 1] = fact end
+    end
+  end
+  print ""
+  print_facts(found)
+  process.write(DIR .. "/result.json", cjson.encode { cases = rows, facts = found })
+  if #rows > 0 then process.write(DIR .. "/result.svg", chart.draw(rows, running)) end
+  print(("\nwritten: %s/result.json%s"):format(DIR, #rows > 0 and ", " .. DIR .. "/result.svg" or ""))
 end
 
 main()

@@ -1,9 +1,9 @@
 -- Starting, measuring and ending the servers of the bench.
 local uv = require "luv"
 
-local process = {}
+local process = { DIR = "build/bench" }
 
-local TICKS = 100 -- sysconf(_SC_CLK_TCK) on Linux
+local TICKS = 100 -- sysconf(_SC_CLK_TCK) on Linux: at least a second is needed for a figure of two digits
 local START_SECONDS = 20
 
 local function read(path)
@@ -32,10 +32,11 @@ function process.fill(template, target, values)
   return uv.cwd() .. "/" .. target
 end
 
-local function children(pid)
+--- A process and its living descendants.
+function process.family(pid)
   local all = { pid }
   for child in (read(("/proc/%d/task/%d/children"):format(pid, pid)) or ""):gmatch "%d+" do
-    for _, one in ipairs(children(tonumber(child))) do all[#all + 1] = one end
+    for _, one in ipairs(process.family(tonumber(child))) do all[#all + 1] = one end
   end
   return all
 end
@@ -43,7 +44,7 @@ end
 --- utime + stime of a process and its living descendants, in seconds.
 function process.cpu_seconds(pid)
   local ticks = 0
-  for _, one in ipairs(children(pid)) do
+  for _, one in ipairs(process.family(pid)) do
     local fields = (read(("/proc/%d/stat"):format(one)) or ""):match "%) (.*)"
     local i = 0
     for field in (fields or ""):gmatch "%S+" do
@@ -52,6 +53,15 @@ function process.cpu_seconds(pid)
     end
   end
   return ticks / TICKS
+end
+
+--- Memory of a process and its descendants in bytes, what they share counted once (PSS).
+function process.pss_bytes(pid)
+  local kib = 0
+  for _, one in ipairs(process.family(pid)) do
+    kib = kib + tonumber((read(("/proc/%d/smaps_rollup"):format(one)) or ""):match "Pss:%s+(%d+)" or 0)
+  end
+  return kib * 1024
 end
 
 local function answers(port)
@@ -65,23 +75,24 @@ local function answers(port)
   return ok
 end
 
---- Starts a server on CPU 0; what it says goes to build/bench/servers.log. Returns its pid.
-function process.start(command)
-  local log = assert(uv.fs_open("build/bench/servers.log", "a", 420))
+--- Starts a server; what it says goes to build/bench/servers.log, or `log`. pin: the CPUs that it may use (0).
+-- Returns its pid, and a function that tells whether it has ended.
+function process.start(command, pin, log_path)
+  local log = assert(uv.fs_open(log_path or process.DIR .. "/servers.log", "a", 420))
   local handle, pid
   handle, pid = uv.spawn("taskset", {
-    args = { "-c", "0", unpack(command) }, stdio = { nil, log, log },
+    args = { "-c", pin or "0", unpack(command) }, stdio = { nil, log, log },
   }, function() handle:close() end)
   uv.fs_close(log)
-  return assert(handle and pid, pid)
+  return assert(handle and pid, pid), function() return handle:is_closing() end
 end
 
---- Waits until a port answers.
-function process.wait_for(port, name)
+--- Waits until a port answers. step_ms: how often it is tried (20).
+function process.wait_for(port, name, step_ms)
   local until_ns = uv.hrtime() + START_SECONDS * 1e9
   while not answers(port) do
     if uv.hrtime() > until_ns then error(name .. " does not answer: see build/bench/servers.log", 0) end
-    uv.sleep(20)
+    uv.sleep(step_ms or 20)
   end
 end
 
@@ -93,6 +104,17 @@ end
 
 function process.stop(pid)
   uv.kill(pid, "sigterm")
+end
+
+--- Ends a server and waits for it.
+function process.finish(pid, ended)
+  process.stop(pid)
+  local till = uv.hrtime() + START_SECONDS * 1e9
+  while not ended() do
+    if uv.hrtime() > till then uv.kill(pid, "sigkill") end
+    uv.run "nowait"
+    uv.sleep(5)
+  end
 end
 
 return process

@@ -1,4 +1,4 @@
-// Node's http, one process. PORT in argv[2].
+// Node's http. argv: port, number of workers of its cluster (none: one process without a cluster).
 const http = require('http')
 const fs = require('fs')
 const body1k = 'x'.repeat(1024)
@@ -24,4 +24,10 @@ const server = http.createServer({ keepAliveTimeout: 75000 }, (req, res) => {
   if (body) res.setHeader('Content-Length', body)
   routes[req.url](req, res)
 })
-server.listen(Number(process.argv[2]), '127.0.0.1', 4096)
+const cluster = require('cluster')
+const workers = Number(process.argv[3] || 0)
+if (workers && cluster.isPrimary) {
+  for (let i = 0; i < workers; i++) cluster.fork()
+} else {
+  server.listen(Number(process.argv[2]), '127.0.0.1', 4096)
+}
