@@ -143,6 +143,16 @@ end
 --- res:onHead(fn): see clua.http.head.
 Response.onHead = head.on
 
+-- The module is loaded with the first cookie that is set.
+local function cookie_method(name)
+  return function(self, ...) return require("clua.http.cookie")[name](self, ...) end
+end
+
+--- res:setCookie(name, value [, options]), res:clearCookie(name [, options]): see clua.http.cookie.
+Response.setCookie = cookie_method "set"
+Response.cookie = Response.setCookie
+Response.clearCookie = cookie_method "clear"
+
 --- Sends what a filter of the body, such as compress, holds back; without one every write is sent anyway.
 -- @treturn boolean|nil as res:write()
 function Response:flush()

@@ -14,6 +14,7 @@ end
 if not pcall(require, "clua.core.http") then
   package.preload["clua.core.http"] = function() return { response = {} } end
 end
+local cookie = require "clua.http.cookie"
 local head = require "clua.http.head"
 local host = require "clua.core.host"
 
@@ -69,7 +70,7 @@ end
 
 function response:setHeader(name, value)
   assert(not self.headersSent, "header set after the head was sent: " .. name)
-  self.headers[name:lower()] = tostring(value)
+  self.headers[name:lower()] = type(value) == "table" and value or tostring(value)
 end
 
 function response:getHeader(name)
@@ -81,6 +82,8 @@ function response:removeHeader(name)
 end
 
 response.onHead = head.on
+response.setCookie = cookie.set
+response.clearCookie = cookie.clear
 
 function response:write(bytes)
   assert(not self.finished, "written after the end")
