@@ -45,7 +45,7 @@ describe("the master", function()
       local conns = {}
       -- They attack when they are given a connection, at the latest; some of them never live to see one.
       for i = 1, WORKERS * 2 do conns[i] = client.open(address) end
-      c:wait(function() return c:count("out: attacks$") >= WORKERS end, "the attacks")
+      c:wait(function() return c:count("out: attacks$") >= WORKERS end, "the attacks", 60)
       assert_serves(c)
       attacks = attacks + c:count("out: attacks$")
       for _, conn in ipairs(conns) do conn:close() end

@@ -23,6 +23,9 @@ methods.__index = methods
 cluster.binary = os.getenv("CLUA") or "build/clua"
 if cluster.binary:find("/", 1, true) then cluster.binary = uv.fs_realpath(cluster.binary) or cluster.binary end
 
+--- Whether it is built with sanitizers, whose own memory and signals are not clua's.
+cluster.is_sanitized = cluster.binary:find("asan", 1, true) ~= nil
+
 cluster.fixture, cluster.source = dispatch.fixture, dispatch.source
 
 function cluster.write(path, text)
@@ -179,13 +182,20 @@ end
 
 --- Waits for a line (for the n-th such line); the same results as find() for the first one.
 function methods:wait_log(pattern, after, count, seconds)
-  loop.wait(function()
-    return self:count(pattern, after) >= (count or 1) or (self.code and self.silent() and "over")
-  end, seconds or DEADLINE_S, self:explain(("line %q"):format(pattern)))
-  if self:count(pattern, after) < (count or 1) then
+  local looked_at, found, first = after or 0, 0, nil
+  local function look()
+    while looked_at < #self.lines do -- each line once: there may be thousands
+      looked_at = looked_at + 1
+      if self.lines[looked_at]:find(pattern) then found, first = found + 1, first or self.lines[looked_at] end
+    end
+    return found >= (count or 1)
+  end
+  loop.wait(function() return look() or (self.code and self.silent()) end, seconds or DEADLINE_S,
+    self:explain(("line %q"):format(pattern)))
+  if not look() then
     error(("ended with status %d before line %q:\n%s"):format(self.code, pattern, self:text()), 2)
   end
-  return self:find(pattern, after)
+  return first:match(pattern)
 end
 
 --- Parsed lines { time, role, pid, level, text } whose text matches.

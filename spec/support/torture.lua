@@ -318,8 +318,8 @@ local function check_leftovers(self, fds)
     return ready == workers and #c:workers() == workers
   end)
   wait_or_violate(self, workers .. " processes, no other", function() return #c:left() == workers end)
-  -- Of each worker channel and segment; one that libuv keeps for itself.
-  wait_or_violate(self, "descriptors to be closed", function() return c:fds() <= fds + 2 * self.scaled + 1 end)
+  -- Of each worker channel, segment and pipe; one that libuv keeps for itself.
+  wait_or_violate(self, "descriptors to be closed", function() return c:fds() <= fds + 3 * self.scaled + 1 end)
   c:signal("sigterm")
   wait_or_violate(self, "the master to end", function() return c.code end)
   if c.code ~= 0 or c.exit_signal ~= 0 then
