@@ -270,7 +270,7 @@ build/embed: scripts/dev/embed.c build/made-with/luajit Makefile
 
 # ---- for the specs: the parts of the core that need neither Lua nor an event loop, called through LuaJIT's FFI ---------
 
-SPEC_PARTS := wheel histogram segment channel balance slot_state log log_file log_ring cpus privilege blame quarantine buckets
+SPEC_PARTS := wheel histogram segment channel balance slot_state log log_file log_ring buffer http_access_format cpus privilege blame quarantine buckets
 SPEC_C_FILES := $(SPEC_PARTS:%=src/%.c) spec/support/core.c
 SPEC_H_FILES := $(SPEC_PARTS:%=src/%.h)
 
@@ -282,7 +282,7 @@ $(OUT)/spec.so: $(SPEC_C_FILES) $(SPEC_H_FILES) $(OUT)/made-with/compile Makefil
 
 # ---- for make fuzz: the HTTP connection, on a stream and a loop that http_fuzz.c plays -----------------------------------
 
-FUZZ_PARTS := $(filter-out http_date http_response_parser,$(patsubst src/%.c,%,$(wildcard src/http_*.c))) blame buffer quarantine wheel
+FUZZ_PARTS := $(filter-out http_date http_response_parser,$(patsubst src/%.c,%,$(wildcard src/http_*.c))) blame buffer log_file quarantine wheel
 FUZZ_OBJECTS := $(FUZZ_PARTS:%=$(OUT)/obj/%.o) $(OUT)/obj/http_fuzz.o $(filter $(OUT)/obj/llhttp/%,$(OBJECTS))
 
 build/fuzz/http: $(FUZZ_OBJECTS) build/fuzz/seed

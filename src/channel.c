@@ -48,7 +48,7 @@ int channel_send(int fd, const struct channel_message *message, const int *fds, 
 /* The length that a type's payload must have; `count` of one that is an array has its own limit. */
 static bool has_shape(const struct channel_message *message, size_t fd_count) {
     const struct channel_head *head = &message->head;
-    if (head->type != CHANNEL_LOANS && fd_count > 0) return false;
+    if (head->type != CHANNEL_LOANS && head->type != CHANNEL_LOGS && fd_count > 0) return false;
     switch ((enum channel_type)head->type) {
     case CHANNEL_LOANS:
         return head->count > 0 && head->count <= CHANNEL_LOANS_MAX && fd_count <= head->count &&
@@ -63,6 +63,8 @@ static bool has_shape(const struct channel_message *message, size_t fd_count) {
         return true;
     case CHANNEL_SETTINGS:
         return head->len == sizeof message->u.settings;
+    case CHANNEL_LOGS:
+        return head->len == sizeof message->u.logs && fd_count <= 2;
     case CHANNEL_READY:
         return head->len == sizeof message->u.ready;
     case CHANNEL_LEAVE:

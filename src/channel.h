@@ -14,6 +14,7 @@ enum {
     SEGMENT_FD = 4,
     LOG_FD = 5,                /* the log itself: for when the master is gone; see log.h */
     BUCKETS_FD = 6,            /* see buckets.h */
+    ACCESS_FD = 7,             /* the access log, if the registration has one */
     CHANNEL_LOANS_MAX = 64,    /* loans in one packet; SCM_MAX_FD is 253 */
     CHANNEL_BYTES_MAX = 65536, /* payload of one packet */
 };
@@ -36,11 +37,14 @@ enum channel_type {
     CHANNEL_BROADCAST, /* broadcast */
     /* master -> worker */
     CHANNEL_QUARANTINE, /* quarantine: refuse requests with this line for a while */
+    CHANNEL_LOGS,       /* logs: files opened anew, one descriptor for each bit of `which`, in that order */
 };
 
 enum leave_reason { LEAVE_TERM = 1, LEAVE_MAXC, LEAVE_MAX_RSS };
 
 enum { CHANNEL_LOAN_UNOWNED = 1 };
+
+enum { CHANNEL_LOG_ERROR = 1, CHANNEL_LOG_ACCESS = 2 };
 
 struct channel_loan {
     uint32_t loan, lent;
@@ -61,6 +65,9 @@ struct channel_message {
         struct {
             uint32_t log_level;
         } settings;
+        struct {
+            uint32_t which; /* CHANNEL_LOG_* */
+        } logs;
         struct {
             uint32_t term_timeout_ms;
         } ready;

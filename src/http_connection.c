@@ -140,6 +140,7 @@ static void connection_free(struct http_connection *connection) {
     if (connection->out) http_loop_buffer_give(connection->out);
     connection->hooks->on_closed(connection);
     buffer_free(&connection->kept);
+    free(connection->peer);
     free(connection);
 }
 

@@ -67,6 +67,7 @@ struct http_connection {
     size_t in_len;
     struct buffer kept;
 
+    char *peer;         /* for the access log, if there is one */
     struct buffer *out; /* pooled; NULL while empty */
     struct wheel_entry timer;
     uint64_t deadline_ms;    /* the real one; the wheel may fire earlier and looks again */

@@ -79,6 +79,7 @@ struct http_exchange {
     bool chunked, expects_continue, collecting, upgrade;
     uint32_t blame;    /* ticket, once the handler was called */
     uint64_t begun_ns; /* when it was called */
+    uint64_t came_ns;  /* for the access log, if there is one: when its first byte was here */
 
     /* response */
     enum http_response_state response;

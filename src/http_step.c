@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "blame.h"
+#include "http_access.h"
 #include "http_file.h"
 #include "http_parser.h"
 #include "http_response.h"
@@ -31,7 +32,8 @@ static void input_consume(struct http_connection *connection, size_t n) {
 void http_exchange_end(struct http_connection *connection, bool complete) {
     struct http_exchange *exchange = connection->exchange;
     if (!exchange) return;
-    if (exchange->owner.counted) {
+    bool handled = exchange->owner.counted;
+    if (handled) {
         connection->hooks->on_ended(exchange, complete);
         exchange->owner.counted = false;
         blame_end(exchange->blame);
@@ -40,6 +42,7 @@ void http_exchange_end(struct http_connection *connection, bool complete) {
         worker_request_took(connection->clock_ns - exchange->begun_ns);
     }
     if (exchange->response == HTTP_RESPONSE_ENDED) worker_answered(exchange->refusal == 101 ? 101 : exchange->status);
+    if (http_access_is_on) http_access_end(connection, handled);
     connection->exchange = NULL;
     connection->gone_told = false;
     http_exchange_release(exchange);
@@ -159,6 +162,7 @@ static bool step_idle(struct http_connection *connection) {
     connection->exchange = http_exchange_take(connection, connection->config);
     connection->exchange->head.base = connection->in;
     http_parser_start(connection->exchange);
+    if (http_access_is_on) http_access_begin(connection);
     http_enter(connection, HTTP_STATE_HEAD);
     return true;
 }

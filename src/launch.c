@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,8 @@ void launch_fill_boot(struct boot *boot, const struct pool *pool, uint32_t worke
     snprintf(boot->script, sizeof boot->script, "%s", options->script);
     snprintf(boot->user, sizeof boot->user, "%s", options->user ? options->user : "");
     snprintf(boot->group, sizeof boot->group, "%s", options->group ? options->group : "");
+    snprintf(boot->access_format, sizeof boot->access_format, "%s", pool->access_fd >= 0 ? pool->access_format : "");
+    boot->access_json = pool->access_json;
     boot->argc = options->argc;
     if (options->args_len > 0) memcpy(boot->args, options->args, options->args_len);
 }
@@ -50,12 +53,18 @@ static int lift(int fd) {
     return fcntl(fd, F_DUPFD_CLOEXEC, FIXED_FDS);
 }
 
-int launch_worker(int channel_fd, int segment_fd, int buckets_fd, int output_fd, pid_t *pid) {
+int launch_worker(const struct launch_fds *fds, pid_t *pid) {
+    bool has_access_log = fds->access >= 0;
     const struct {
         int from, to;
     } given[] = {
-        {lift(channel_fd), CHANNEL_FD}, {lift(segment_fd), SEGMENT_FD},   {lift(STDERR_FILENO), LOG_FD},
-        {lift(buckets_fd), BUCKETS_FD}, {lift(output_fd), STDOUT_FILENO}, {lift(output_fd), STDERR_FILENO},
+        {lift(fds->channel), CHANNEL_FD},
+        {lift(fds->segment), SEGMENT_FD},
+        {lift(STDERR_FILENO), LOG_FD},
+        {lift(fds->buckets), BUCKETS_FD},
+        {lift(fds->output), STDOUT_FILENO},
+        {lift(fds->output), STDERR_FILENO},
+        {lift(has_access_log ? fds->access : STDERR_FILENO), has_access_log ? ACCESS_FD : LOG_FD},
     };
     enum { GIVEN = sizeof given / sizeof *given };
     posix_spawn_file_actions_t actions;
@@ -73,7 +82,8 @@ int launch_worker(int channel_fd, int segment_fd, int buckets_fd, int output_fd,
     sigemptyset(&none);
     sigfillset(&all);
     for (int i = 0; i < GIVEN; i++) posix_spawn_file_actions_adddup2(&actions, given[i].from, given[i].to);
-    posix_spawn_file_actions_addclosefrom_np(&actions, BUCKETS_FD + 1); /* what a script opened without CLOEXEC */
+    /* What a script opened without CLOEXEC. */
+    posix_spawn_file_actions_addclosefrom_np(&actions, has_access_log ? ACCESS_FD + 1 : ACCESS_FD);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);

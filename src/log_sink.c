@@ -2,7 +2,8 @@
  *
  *     lines -> pending -> standard error        pending empty: nothing is late
  *                 |
- *                 +- would wait: tried again every RETRY_MS; for PATIENCE_MS new lines wait too, then they are lost
+ *                 +- would wait: tried again every RETRY_MS. Half full: whoever makes many lines should wait, but when
+ *                 |  for PATIENCE_MS nothing was taken, nobody waits any more. Full: lost
  *                 +- fails (disk full, reader gone): lost, and the next line is tried */
 #include "log_sink.h"
 
@@ -15,7 +16,7 @@
 #include "log_file.h"
 #include "log_ring.h"
 
-enum { PENDING_BYTES = 512 * 1024, RETRY_MS = 10, STUCK_RETRY_MS = 200, PATIENCE_MS = 1000 };
+enum { PENDING_BYTES = 512 * 1024, RETRY_MS = 10, STUCK_RETRY_MS = 200, PATIENCE_MS = 2000 };
 
 static struct {
     uv_timer_t retry, tell;
@@ -110,7 +111,7 @@ static void tell(uv_timer_t *timer) {
 static void put(const char *bytes, size_t len) {
     log_ring_add(bytes, len);
     if (sink.on_lines && !sink.telling) sink.telling = uv_timer_start(&sink.tell, tell, 0, 0) == 0;
-    if (is_stuck() || sink.len + len > sizeof sink.pending) {
+    if (sink.len + len > sizeof sink.pending) {
         lose(bytes, len, UV_EAGAIN);
         return;
     }
@@ -120,7 +121,7 @@ static void put(const char *bytes, size_t len) {
 }
 
 bool log_sink_is_congested(void) {
-    return sink.waits_since_ms && !is_stuck();
+    return sink.len > PENDING_BYTES / 2 && !is_stuck();
 }
 
 void log_sink_hold(void) {

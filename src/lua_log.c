@@ -2,16 +2,20 @@
 #include "lua_log.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
 
 #include "capture.h"
+#include "http_access_format.h"
 #include "log.h"
 #include "log_file.h"
 #include "log_ring.h"
 #include "log_sink.h"
 #include "lua_host.h"
+#include "pool.h"
 #include "slot.h"
 #include "systemd.h"
 
@@ -45,6 +49,52 @@ int lua_log_check(lua_State *L) {
 
 int lua_log_error_log(lua_State *L) {
     return done(L, log_sink_redirect(luaL_checkstring(L, 1)));
+}
+
+/* The file of before is open until the new one is. */
+int lua_log_access_log(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TLIGHTUSERDATA);
+    struct pool *pool = lua_touserdata(L, 1);
+    const char *format = luaL_checkstring(L, 3);
+    int fd, err = log_file_open(luaL_checkstring(L, 2), &fd);
+    if (err < 0) return host_fail(L, err);
+    char *copy = strdup(format);
+    if (!copy) {
+        close(fd);
+        return host_fail(L, UV_ENOMEM);
+    }
+    if (pool->access_fd >= 0) close(pool->access_fd);
+    free(pool->access_format);
+    pool->access_fd = fd;
+    pool->access_format = copy;
+    pool->access_json = lua_toboolean(L, 4);
+    return done(L, 0);
+}
+
+int lua_log_access_check(lua_State *L) {
+    struct http_access_format format;
+    char why[128];
+    int err = http_access_compile(&format, luaL_checkstring(L, 1), lua_toboolean(L, 2), why, sizeof why);
+    if (err == 0) return done(L, 0);
+    lua_pushnil(L);
+    lua_pushstring(L, why);
+    return 2;
+}
+
+int lua_log_access_variables(lua_State *L) {
+    const char *name;
+    lua_newtable(L);
+    for (int i = 0; (name = http_access_variable_name((unsigned)i)); i++) {
+        lua_pushstring(L, name);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+int lua_log_hand(lua_State *L) {
+    (void)L;
+    slot_logs_changed();
+    return 0;
 }
 
 int lua_log_level(lua_State *L) {

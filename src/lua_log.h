@@ -17,6 +17,15 @@ int lua_log_check(lua_State *L);
 /* error_log(path): standard error is this file from now on, opened anew; true, or nil, message, code */
 int lua_log_error_log(lua_State *L);
 
+/* access_log(pool, path, format, json): opened now, or anew; for workers that start from here on. true, or nil, message,
+ * code. access_check(format, json): true, or nil, why; access_variables(): array of their names. */
+int lua_log_access_log(lua_State *L);
+int lua_log_access_check(lua_State *L);
+int lua_log_access_variables(lua_State *L);
+
+/* hand_logs(): gives the workers that run the files that are open now */
+int lua_log_hand(lua_State *L);
+
 /* log_level([level]): of this process and all workers; the one that was set before */
 int lua_log_level(lua_State *L);
 

@@ -117,6 +117,7 @@ static const struct {
 
 static void master_signal(int signum) {
     lua_State *L = begin_event("signal");
+    if (signum == MASTER_REOPEN_SIGNAL) lua_pushliteral(L, "reopen");
     for (size_t i = 0; i < sizeof signal_names / sizeof *signal_names; i++)
         if (signal_names[i].number == signum) lua_pushstring(L, signal_names[i].name);
     host_run(2, NULL, NULL);
@@ -505,6 +506,10 @@ int lua_master_open(lua_State *L) {
         {"log_pend", lua_log_pend},
         {"log_hold", lua_log_hold},
         {"error_log", lua_log_error_log},
+        {"access_log", lua_log_access_log},
+        {"access_check", lua_log_access_check},
+        {"access_variables", lua_log_access_variables},
+        {"hand_logs", lua_log_hand},
         {"log_level", lua_log_level},
         {"log_follow", lua_log_follow},
         {"log_read", lua_log_read},

@@ -28,8 +28,7 @@ enum {
     STRANGER_CHECKS = 5, /* checks before a child that nobody here knows is reaped: it may be luv's */
 };
 
-static const int handled_signals[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGCHLD};
-enum { SIGNALS = sizeof handled_signals / sizeof *handled_signals };
+enum { SIGNALS = 9 };
 
 static struct {
     uv_loop_t *loop;
@@ -296,6 +295,8 @@ int master_accept(struct pool *pool) {
 }
 
 int master_open(uv_loop_t *loop, const struct master_hooks *hooks) {
+    const int handled_signals[SIGNALS] = {
+        SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGCHLD, MASTER_REOPEN_SIGNAL};
     master.loop = loop;
     master.hooks = hooks;
     signal(SIGHUP, SIG_IGN);

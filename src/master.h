@@ -2,6 +2,7 @@
 #ifndef CLUA_MASTER_H
 #define CLUA_MASTER_H
 
+#include <signal.h>
 #include <stdbool.h>
 
 #include <uv.h>
@@ -9,8 +10,11 @@
 struct pool;
 struct slot;
 
+/* Log files are to be opened anew. The signals with a name are taken, or sent by terminals. */
+#define MASTER_REOPEN_SIGNAL (SIGRTMIN + 1)
+
 struct master_hooks {
-    void (*on_signal)(int signum);        /* TERM, INT, QUIT, USR1, USR2, TTIN, TTOU */
+    void (*on_signal)(int signum);        /* TERM, INT, QUIT, USR1, USR2, TTIN, TTOU, MASTER_REOPEN_SIGNAL */
     void (*on_demand)(struct pool *pool); /* on_demand: clients wait, and no worker is there or on the way */
     void (*on_idle)(struct slot *slot); /* on_demand: it has had nothing to do for idle_timeout; said again and again */
     void (*on_finished)(void);          /* after master_finish(): nothing is left, the loop stops */

@@ -33,6 +33,7 @@ struct pool *pool_new(const struct pool_options *options) {
     if (!pool) return NULL;
     pool->options = *options;
     pool->buckets_fd = -1;
+    pool->access_fd = -1;
     link_init(&pool->waiting);
     link_init(&pool->parked);
     link_init(&pool->farewell);

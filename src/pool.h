@@ -35,7 +35,10 @@ struct pool {
     struct slot *slots;         /* list through slot.next */
     struct link waiting, parked, farewell;
     uint32_t waiting_count, parked_count, farewell_count;
-    int buckets_fd;      /* of the table that its workers share, see buckets.h; -1: none yet */
+    int buckets_fd; /* of the table that its workers share, see buckets.h; -1: none yet */
+    int access_fd;  /* the access log, or -1 */
+    char *access_format;
+    bool access_json;
     uint32_t generation; /* starts of workers so far */
     bool clients_speak_first;
     bool closing;   /* accepts no more */

@@ -16,10 +16,11 @@
 
 enum {
     SEGMENT_MAGIC = 0x61756c63,
-    SEGMENT_LAYOUT = 3,
+    SEGMENT_LAYOUT = 4,
     SEGMENT_LOANS = 32768,       /* loans that one worker can have at a time; untouched pages cost nothing */
     SEGMENT_RING_ENTRIES = 1024, /* power of two; when it is full the worker keeps its completions and tries again */
     SEGMENT_ARGS_BYTES = 4096,
+    SEGMENT_ACCESS_BYTES = 1024,
     SEGMENT_VALUES = 32, /* monset() values */
     SEGMENT_KEY_BYTES = 32,
     SEGMENT_VALUE_BYTES = 64,
@@ -94,6 +95,8 @@ struct boot {
     char user[64], group[64]; /* empty: keep */
     uint32_t argc;            /* strings in args, each ended by NUL */
     char args[SEGMENT_ARGS_BYTES];
+    char access_format[SEGMENT_ACCESS_BYTES]; /* of the access log; empty: there is none, and no ACCESS_FD */
+    uint32_t access_json;
 };
 
 /* Load figures: one writer, the worker; plain relaxed stores. Times are CLOCK_MONOTONIC milliseconds, cut to 32 bits. */

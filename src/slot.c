@@ -148,6 +148,7 @@ static void handle_packet(struct slot *slot, const struct channel_message *messa
     case CHANNEL_DRAIN:
     case CHANNEL_DELIVER:
     case CHANNEL_SETTINGS:
+    case CHANNEL_LOGS:
     case CHANNEL_QUARANTINE:
         protocol_broken(slot, "packet for the other side");
         break;
@@ -176,11 +177,23 @@ static bool send_settings(struct slot *slot) {
     return !slot->settings_unsent;
 }
 
+static bool send_logs(struct slot *slot) {
+    static struct channel_message logs;
+    int access_fd = slot->pool->access_fd, fds[] = {STDERR_FILENO, access_fd};
+    logs.head = (struct channel_head){.type = CHANNEL_LOGS, .len = sizeof logs.u.logs};
+    logs.u.logs.which = CHANNEL_LOG_ERROR | (access_fd < 0 ? 0 : CHANNEL_LOG_ACCESS);
+    int err = slot->channel_fd < 0 ? UV_EPIPE : channel_send(slot->channel_fd, &logs, fds, access_fd < 0 ? 1 : 2);
+    slot->logs_unsent = err == UV_EAGAIN;
+    if (err < 0 && err != UV_EAGAIN && err != UV_EPIPE)
+        warn(slot, "cannot be given the log files that were opened anew");
+    return !slot->logs_unsent;
+}
+
 static void flush_control(struct slot *slot) {
     static const struct channel_message drain = {.head = {.type = CHANNEL_DRAIN}};
     slot->wants_write = false;
     watch_channel(slot);
-    if (slot->settings_unsent && !send_settings(slot)) {
+    if ((slot->settings_unsent && !send_settings(slot)) || (slot->logs_unsent && !send_logs(slot))) {
         slot_want_write(slot);
         return;
     }
@@ -285,7 +298,8 @@ int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct sl
     err = uv_poll_init(loop, &slot->channel, slot->channel_fd);
     if (err < 0) goto no_poll;
     launch_fill_boot(&slot->segment->boot, pool, worker_id, ++pool->generation);
-    err = launch_worker(worker_fd, slot->segment_fd, pool->buckets_fd, output[1], &slot->pid);
+    const struct launch_fds fds = {worker_fd, slot->segment_fd, pool->buckets_fd, output[1], pool->access_fd};
+    err = launch_worker(&fds, &slot->pid);
     if (err < 0) goto no_process;
     close(worker_fd);
     close(output[1]);
@@ -357,6 +371,15 @@ void slot_settings_changed(void) {
     for (struct pool *pool = pool_first(); pool; pool = pool->next) {
         for (struct slot *slot = pool->slots; slot; slot = slot->next) {
             slot->settings_unsent = true;
+            slot_want_write(slot);
+        }
+    }
+}
+
+void slot_logs_changed(void) {
+    for (struct pool *pool = pool_first(); pool; pool = pool->next) {
+        for (struct slot *slot = pool->slots; slot; slot = slot->next) {
+            slot->logs_unsent = true;
             slot_want_write(slot);
         }
     }

@@ -36,7 +36,7 @@ struct slot {
     int segment_fd; /* kept for an upgrade, which maps it again */
     uv_poll_t channel;
     struct capture *capture; /* what it prints; NULL: nobody can write there any more */
-    bool drain_unsent, settings_unsent, wants_write;
+    bool drain_unsent, settings_unsent, logs_unsent, wants_write;
     bool asked_for_traceback, hung;
     const char *killed_for;    /* why the master has killed it, where it was not told to */
     bool swept, handle_closed; /* freed when both are true */
@@ -93,6 +93,9 @@ void slot_want_write(struct slot *slot);
 
 /* The log level has changed: every worker is told. */
 void slot_settings_changed(void);
+
+/* Log files were opened anew: every worker gets their descriptors. */
+void slot_logs_changed(void);
 
 /* Frees what is GONE. Called once a turn, when nothing holds a slot. */
 void slot_sweep(struct pool *pool);

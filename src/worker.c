@@ -19,12 +19,13 @@
 #include "borrow.h"
 #include "buckets.h"
 #include "channel.h"
+#include "http_access.h"
 #include "log.h"
 #include "privilege.h"
 #include "process.h"
 #include "quarantine.h"
 
-enum { PACKETS_PER_TURN = 8, SAMPLE_INTERVAL_MS = 1000, RETRY_MS = 2 };
+enum { PACKETS_PER_TURN = 8, SAMPLE_INTERVAL_MS = 1000, RETRY_MS = 2, LOG_RETRY_MS = 20 };
 
 static const struct worker_hooks no_hooks;
 
@@ -187,6 +188,20 @@ static void master_is_gone(void) {
     drain();
 }
 
+static void take_logs(uint32_t which, const int *fds, size_t fd_count) {
+    size_t next = 0;
+    if (fd_count < (size_t)((which & CHANNEL_LOG_ERROR) != 0) + (size_t)((which & CHANNEL_LOG_ACCESS) != 0)) {
+        log_write(CLUA_LOG_ERROR, "out of descriptors: goes on with the log files that it has");
+        for (size_t i = 0; i < fd_count; i++) close(fds[i]);
+        return;
+    }
+    if (which & CHANNEL_LOG_ERROR) {
+        dup3(fds[next], LOG_FD, O_CLOEXEC);
+        close(fds[next++]);
+    }
+    if (which & CHANNEL_LOG_ACCESS) http_access_reopen(fds[next++]);
+}
+
 static void handle_packet(const int *fds, size_t fd_count) {
     const struct channel_message *message = &worker.message;
     switch ((enum channel_type)message->head.type) {
@@ -207,6 +222,9 @@ static void handle_packet(const int *fds, size_t fd_count) {
         break;
     case CHANNEL_QUARANTINE:
         quarantine(message);
+        break;
+    case CHANNEL_LOGS:
+        take_logs(message->u.logs.which, fds, fd_count);
         break;
     case CHANNEL_READY:
     case CHANNEL_DOORBELL:
@@ -277,6 +295,7 @@ static void callbacks_end(uv_prepare_t *prepare) {
     if (now - woken_at > worker.longest_turn_ms) worker.longest_turn_ms = (uint32_t)(now - woken_at);
     if (now - worker.sampled_at >= SAMPLE_INTERVAL_MS) sample(now);
     if (!borrow_flush()) uv_timer_start(&worker.retry_timer, wake, RETRY_MS, 0);
+    if (http_access_is_on && !http_access_flush()) uv_timer_start(&worker.retry_timer, wake, LOG_RETRY_MS, 0);
     if (worker.draining) exit_when_finished();
     borrow_waits();
 }
@@ -298,7 +317,7 @@ static int watch_parent(void) {
 
 /* Terminal keys reach the whole process group; what they mean is the master's to say. */
 static void ignore_terminal_signals(void) {
-    static const int signals[] = {SIGINT, SIGHUP, SIGUSR1, SIGPIPE, SIGTTIN, SIGTTOU, SIGTSTP, SIGWINCH};
+    const int signals[] = {SIGINT, SIGHUP, SIGUSR1, SIGPIPE, SIGTTIN, SIGTTOU, SIGTSTP, SIGWINCH, SIGRTMIN + 1};
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], SIG_IGN);
 }
 
@@ -360,6 +379,10 @@ int worker_open(uv_loop_t *loop) {
     if (err == 0) err = add_handles(loop);
     if (err < 0) log_write(CLUA_LOG_ERROR, "cannot start: %s", uv_strerror(err));
     worker.sampled_at = uv_now(loop) - SAMPLE_INTERVAL_MS;
+    if (err == 0 && boot->access_format[0]) {
+        err = http_access_open(ACCESS_FD, boot->access_format, boot->access_json, boot->worker_id, boot->name);
+        if (err < 0) log_write(CLUA_LOG_ERROR, "cannot read the format of the access log: %s", uv_strerror(err));
+    }
     return err;
 }
 

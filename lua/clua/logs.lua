@@ -6,6 +6,7 @@
 
 local core = require "clua.core.master"
 local host = require "clua.core.host"
+local registration = require "clua.registration"
 local usage = require "clua.usage"
 
 local logs = {}
@@ -28,10 +29,7 @@ function logs.check_options(options)
   check_one_of(options, "log_prefix", prefixes, "auto, time or priority")
 end
 
-local function absolute(path)
-  if path:sub(1, 1) == "/" then return path end
-  return require("luv").cwd() .. "/" .. path
-end
+local absolute = registration.absolute
 
 local function refuse(what, path, message, code)
   usage.refuse(("cannot open the %s %s: %s"):format(what, path, message), code, EXIT_SYSTEM)
@@ -39,10 +37,34 @@ end
 
 --- Ends the start when a log could not be written.
 function logs.check_files(master)
-  local path = master.options.error_log and absolute(master.options.error_log)
-  if not path then return end
-  local ok, message, code = core.log_check(path)
-  if not ok then refuse("error log", path, message, code) end
+  local function check(what, path)
+    local ok, message, code = core.log_check(path)
+    if not ok then refuse(what, path, message, code) end
+  end
+  if master.options.error_log then check("error log", absolute(master.options.error_log)) end
+  for _, one in ipairs(master.registrations) do
+    if one.options.access_log then check("access log", one.options.access_log) end
+  end
+end
+
+-- Opens the access log of each registration, anew if it is open: tries all, and calls failed(path, message, code) for
+-- those that cannot be had.
+local function open_access_logs(master, failed)
+  for _, one in ipairs(master.registrations) do
+    local options = one.options
+    if options.access_log and not one.closed then
+      local ok, message, code = core.access_log(one.pool, options.access_log, options.access_format,
+        options.access_json)
+      if not ok then failed(options.access_log, message, code) end
+    end
+  end
+end
+
+--- After an upgrade, before any worker is started: those that run have theirs.
+function logs.open_access(master)
+  open_access_logs(master, function(path, message)
+    host.log("error", ("cannot open the access log %s: %s: new workers have none"):format(path, message))
+  end)
 end
 
 --- This process becomes a master. With a file for the error log, lines wait until begin(): who starts a cluster sees on
@@ -63,6 +85,7 @@ end
 --- The addresses are bound: from here on the log goes where the script wants it.
 function logs.begin(master)
   local self = master.logs
+  open_access_logs(master, function(path, message, code) refuse("access log", path, message, code) end)
   if not self.wanted then return end
   local ok, message, code = core.error_log(self.wanted)
   if not ok then refuse("error log", self.wanted, message, code) end
@@ -95,15 +118,19 @@ end
 
 --- See Master:reopen_logs.
 function logs.reopen(master)
-  local self = master.logs
+  local self, failure, failure_code = master.logs, nil, nil
+  local function failed(what, path, message, code)
+    message = ("cannot open the %s %s: %s"):format(what, path, message)
+    host.log("error", message .. ": the file of before is written to")
+    failure, failure_code = failure or message, failure_code or code
+  end
   if self.error_log then
     local ok, message, code = core.error_log(self.error_log)
-    if not ok then
-      message = ("cannot open the error log %s: %s"):format(self.error_log, message)
-      host.log("error", message .. ": the old file is written to")
-      return nil, message, code
-    end
+    if not ok then failed("error log", self.error_log, message, code) end
   end
+  open_access_logs(master, function(path, message, code) failed("access log", path, message, code) end)
+  core.hand_logs()
+  if failure then return nil, failure, failure_code end
   host.log("info", "log files opened anew")
   return true
 end

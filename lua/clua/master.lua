@@ -273,6 +273,7 @@ function Master:dispatch()
     supervise(self, registration)
   end
   if state then
+    logs.open_access(self)
     go_on(self, state)
   else
     for _, registration in ipairs(self.registrations) do
@@ -342,7 +343,10 @@ function events.signal(self, name)
   elseif name == "SIGQUIT" then
     self:stop_now()
   elseif name == "SIGUSR1" then
+    logs.reopen(self)
     self:reload()
+  elseif name == "reopen" then
+    logs.reopen(self)
   elseif name == "SIGUSR2" then
     upgrade.start(self)
   elseif name == "SIGTTIN" or name == "SIGTTOU" then

@@ -1,6 +1,7 @@
 --- One registration of a dispatch script: its name taken apart, its options checked and completed.
 -- @module clua.registration
 
+local access_log = require "clua.access_log"
 local core = require "clua.core.master"
 local names = require "clua.names"
 local options = require "clua.options"
@@ -17,6 +18,7 @@ local known = {
   group = "string", args = "table", mode = "integer|string", balance = "function", ready_timeout = "number",
   term_timeout = "number", hang_timeout = "number", steal_after = "number", linger = "number", queue_max = "integer",
   queue_timeout = "number", quarantine = "number", idle_timeout = "number", defer_accept = "boolean",
+  access_log = "string|table",
 }
 
 local defaults = {
@@ -83,6 +85,7 @@ function registration.new(name, path, given, directory)
   local all = options.complete(given, defaults)
   all.cnum = all.cnum or core.cpus()
   all.mode = socket_mode(all.mode)
+  access_log.complete(all, registration.absolute)
   if all.quarantine > 0 and #all.lost > LOST_BYTES then
     usage.fail(2, "register: option 'lost' has %d bytes, at most %d go together with 'quarantine'", #all.lost,
       LOST_BYTES)

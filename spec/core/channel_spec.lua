@@ -254,10 +254,12 @@ describe("channel", function()
   end)
 
   it("refuses or accepts a thousand random packets as the shapes say, and keeps no descriptor", function()
+    local LOGS = tonumber(core.CHANNEL_LOGS)
     local fixed = { [1] = nil, [3] = 0, [5] = 4, [6] = 4, [7] = 0, [8] = 0, [9] = 4 }
     local function has_shape(type, count, payload, descriptors)
       local len = #payload
       if type == 1 then return count >= 1 and count <= LOANS_MAX and descriptors <= count and len == LOAN * count end
+      if type == LOGS then return descriptors <= 2 and len == 4 end
       if descriptors > 0 then return false end
       if type == 2 then return count <= LOANS_MAX and len == 4 * count end
       if type == 4 then return true end
@@ -275,7 +277,7 @@ describe("channel", function()
     local before = fd_count()
     local accepted, refused = 0, 0
     for round = 1, 1000 do
-      local type = math.random(0, 12)
+      local type = math.random(0, 13)
       local count = math.random(3) == 1 and math.random(0, 70) or math.random(0, 2)
       local len = ({ 0, 4, 4 * count, LOAN * count, 8, math.random(0, 40) })[math.random(6)]
       local bytes = {}
