@@ -17,7 +17,7 @@ struct http_box {
     const void *kind;               /* which of the two; also tells a box from another userdata */
     struct http_exchange *exchange; /* NULL: over */
     unsigned pins;                  /* reasons to keep it although no script may hold it */
-    bool has_fields, finished, gone;
+    bool has_fields, finished, gone, given_up;
 };
 
 /* ---- shared by the lua_http_*.c only ---- */

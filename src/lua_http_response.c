@@ -13,14 +13,11 @@
 
 const char lua_http_response_kind = 'r';
 
-enum field { STATUS_CODE, STATUS_MESSAGE, HEADERS_SENT, FINISHED };
+enum field { STATUS_CODE, STATUS_MESSAGE, HEADERS_SENT, FINISHED, BYTES_WRITTEN };
 
 static const char *const field_names[] = {
-    [STATUS_CODE] = "statusCode",
-    [STATUS_MESSAGE] = "statusMessage",
-    [HEADERS_SENT] = "headersSent",
-    [FINISHED] = "finished",
-    NULL,
+    [STATUS_CODE] = "statusCode", [STATUS_MESSAGE] = "statusMessage", [HEADERS_SENT] = "headersSent",
+    [FINISHED] = "finished",      [BYTES_WRITTEN] = "bytesWritten",   NULL,
 };
 
 static int get(lua_State *L, struct http_box *box, int field) {
@@ -42,13 +39,17 @@ static int get(lua_State *L, struct http_box *box, int field) {
     case FINISHED:
         lua_pushboolean(L, exchange->response == HTTP_RESPONSE_ENDED);
         break;
+    case BYTES_WRITTEN:
+        lua_pushnumber(L, (double)exchange->written);
+        break;
     }
     return 1;
 }
 
-/* Writing after the end is the script's mistake, unless it was not the script that ended the answer. */
+/* Writing after the end is the script's mistake, unless it was not the script that ended the answer, or somebody has
+ * said that the handler may go on. */
 static int over(lua_State *L, const struct http_box *box, const char *function) {
-    bool by_script = box->exchange ? box->exchange->refusal == 0 : box->finished;
+    bool by_script = box->given_up ? false : box->exchange ? box->exchange->refusal == 0 : box->finished;
     if (by_script) {
         luaL_traceback(L, L, "", 1);
         log_write(CLUA_LOG_ERROR, "res:%s was called after the response had ended%s", function, lua_tostring(L, -1));

@@ -33,6 +33,12 @@ static int core_method(lua_State *L) {
     return 1;
 }
 
+/* give_up(res): what its handler does to it after the end is no mistake, and is not logged: it has been answered for it. */
+static int core_give_up(lua_State *L) {
+    lua_http_check(L, 1, &lua_http_response_kind)->given_up = true;
+    return 0;
+}
+
 /* release(req): the socket and the bytes behind the request, or nil, message, code. */
 static int core_release(lua_State *L) {
     struct http_box *req = lua_http_check(L, 1, &lua_http_request_kind);
@@ -153,13 +159,8 @@ static int core_emit(lua_State *L) {
 
 int lua_http_open(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"server", core_server},
-        {"emit", core_emit},
-        {"release", core_release},
-        {"header", core_header},
-        {"method", core_method},
-        {"attend", core_attend},
-        {NULL, NULL},
+        {"server", core_server}, {"emit", core_emit},     {"release", core_release}, {"give_up", core_give_up},
+        {"header", core_header}, {"method", core_method}, {"attend", core_attend},   {NULL, NULL},
     };
     static const luaL_Reg server_methods[] = {{"on", server_on}, {"serve", server_serve}, {NULL, NULL}};
     static const luaL_Reg server_meta[] = {{"__gc", server_gc}, {NULL, NULL}};
