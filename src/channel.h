@@ -42,7 +42,8 @@ enum channel_type {
 
 enum leave_reason { LEAVE_TERM = 1, LEAVE_MAXC, LEAVE_MAX_RSS };
 
-enum { CHANNEL_LOAN_UNOWNED = 1 };
+/* SPOKEN: the client has probably sent something already, so the worker reads before it waits. */
+enum { CHANNEL_LOAN_UNOWNED = 1, CHANNEL_LOAN_SPOKEN = 2 };
 
 enum { CHANNEL_LOG_ERROR = 1, CHANNEL_LOG_ACCESS = 2 };
 

@@ -135,7 +135,10 @@ bool loan_add(struct slot *slot, struct connection *connection) {
     if (slot->free_count == 0 && !add_indices(slot)) return false;
     uint32_t loan = slot->free_loans[--slot->free_count];
     struct channel_loan *entry = &slot->batch[slot->batch_count];
+    /* The kernel has waited for a first byte, or the lobby for the next one. */
+    bool spoken = connection->pool->clients_speak_first || connection->lent > 0;
     *entry = (struct channel_loan){.loan = loan, .lent = ++connection->lent, .port = connection->port};
+    if (spoken) entry->flags |= CHANNEL_LOAN_SPOKEN;
     entry->written = connection->written;
     if (short_of_descriptors(connection->fd)) {
         entry->flags |= CHANNEL_LOAN_UNOWNED;

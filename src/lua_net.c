@@ -57,7 +57,7 @@ static int net_accept(lua_State *L) {
     if (fd < 0 && errno == EAGAIN) return 0;
     if (fd < 0) return host_fail(L, uv_translate_sys_error(errno));
     struct stream *stream;
-    int err = stream_open(host_loop(), fd, NULL, NULL, &stream);
+    int err = stream_open(host_loop(), fd, AF_UNSPEC, NULL, NULL, &stream);
     if (err < 0) {
         close(fd);
         return host_fail(L, err);

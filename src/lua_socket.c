@@ -191,7 +191,7 @@ struct stream *lua_socket_take(lua_State *L, int index) {
 static int socket_from_fd(lua_State *L) {
     int fd = (int)luaL_checkinteger(L, 1);
     struct stream *stream;
-    int err = stream_open(host_loop(), fd, NULL, NULL, &stream);
+    int err = stream_open(host_loop(), fd, AF_UNSPEC, NULL, NULL, &stream);
     if (err < 0) return host_fail(L, err);
     lua_socket_push(L, stream);
     return 1;

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "borrow.h"
 #include "channel.h"
@@ -87,11 +88,11 @@ static int give_up(struct stream *stream, int err) {
     return err;
 }
 
-int stream_open(uv_loop_t *loop, int fd, const struct stream_hooks *hooks, void *owner, struct stream **out) {
-    int domain = 0;
+int stream_open(uv_loop_t *loop, int fd, int domain, const struct stream_hooks *hooks, void *owner,
+                struct stream **out) {
     socklen_t len = sizeof domain;
     struct stream *stream;
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0) return -errno;
+    if (domain == AF_UNSPEC && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0) return -errno;
     int err = stream_new(loop, domain, false, &stream);
     if (err < 0) return err;
     err = domain == AF_UNIX ? uv_pipe_open(&stream->uv.pipe, fd) : uv_tcp_open(&stream->uv.tcp, fd);
@@ -249,6 +250,25 @@ int stream_read_start(struct stream *stream) {
     int err = uv_read_start(&stream->uv.stream, alloc, received);
     stream->reading = err == 0;
     return err;
+}
+
+void stream_read_now(struct stream *stream) {
+    uv_buf_t buf;
+    if (!stream->reading || stream->closing) return;
+    alloc(&stream->uv.handle, sizeof shared_buffer, &buf);
+    if (buf.len == 0) {
+        received(&stream->uv.stream, UV_ENOBUFS, &buf);
+        return;
+    }
+    ssize_t n;
+    do {
+        n = read(stream_fd(stream), buf.base, buf.len);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        n = errno == EAGAIN ? 0 : -errno;
+    else if (n == 0)
+        n = UV_EOF;
+    received(&stream->uv.stream, n, &buf);
 }
 
 void stream_read_stop(struct stream *stream) {

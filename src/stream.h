@@ -55,8 +55,10 @@ struct stream {
 };
 
 /* Makes a stream of a connected, non-blocking socket (TCP or unix). On success the stream owns fd; on failure the
- * caller still does. claim starts as HELD; nothing is read before stream_read_start(). 0 or UV_E*. */
-int stream_open(uv_loop_t *loop, int fd, const struct stream_hooks *hooks, void *owner, struct stream **out);
+ * caller still does. domain: that of the socket; AF_UNSPEC when it is not known. claim starts as HELD; nothing is read
+ * before stream_read_start(). 0 or UV_E*. */
+int stream_open(uv_loop_t *loop, int fd, int domain, const struct stream_hooks *hooks, void *owner,
+                struct stream **out);
 
 /* Opens a connection of our own, to an address or to a unix socket; on_connect tells how it went. Such a stream is no
  * client's: it does not keep a draining worker alive (stream_count). 0 or UV_E* (nothing to close then). */
@@ -76,6 +78,10 @@ struct stream *stream_of_loan(uint32_t loan);
 void stream_own(struct stream *stream, const struct stream_hooks *hooks, void *owner);
 
 int stream_read_start(struct stream *stream); /* idempotent; 0 or UV_E* */
+
+/* Reads once, without waiting for the loop, if reading has been started. Calls the hooks: only where an I/O callback
+ * could run. */
+void stream_read_now(struct stream *stream);
 void stream_read_stop(struct stream *stream);
 
 /* Writes at once as much as the kernel takes and copies the rest to a queue (see queued_bytes, on_drain).

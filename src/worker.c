@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "blame.h"
@@ -136,6 +137,11 @@ static void return_loan(const struct channel_loan *loan) {
     borrow_complete(loan->loan, COMPLETION_BACK, 1, loan->written, true);
 }
 
+/* Only connections of unix sockets come without a port. */
+static int open_loan(const struct channel_loan *loan, int fd, struct stream **stream) {
+    return stream_open(worker.loop, fd, loan->port != 0 ? AF_INET : AF_UNSPEC, NULL, NULL, stream);
+}
+
 static void take_loan(const struct channel_loan *loan, int fd) {
     struct stream *stream;
     if (atomic_load(borrow_word(loan->loan)) == LOAN_TAKEN) { /* taken back while the packet was on its way */
@@ -143,7 +149,7 @@ static void take_loan(const struct channel_loan *loan, int fd) {
         borrow_complete(loan->loan, COMPLETION_DROP, 0, loan->written, true);
         return;
     }
-    int err = worker.draining ? UV_ECANCELED : stream_open(worker.loop, fd, NULL, NULL, &stream);
+    int err = worker.draining ? UV_ECANCELED : open_loan(loan, fd, &stream);
     if (err < 0) {
         close(fd);
         return_loan(loan);
@@ -164,6 +170,11 @@ static void take_loans(const struct channel_message *message, const int *fds, si
     atomic_fetch_add_explicit(&borrow_figures()->loans_taken, (uint32_t)count, memory_order_release);
     borrow_notify(WANT_TAKEN);
     for (size_t i = 0; i < fd_count; i++) take_loan(&loans[i], fds[i]);
+    /* Act on what is there already: a short exchange is over before the loop has heard of the descriptor. */
+    for (size_t i = 0; i < fd_count; i++) {
+        struct stream *stream = loans[i].flags & CHANNEL_LOAN_SPOKEN ? stream_of_loan(loans[i].loan) : NULL;
+        if (stream) stream_read_now(stream);
+    }
 }
 
 static void drop_recalled(const struct channel_message *message) {
