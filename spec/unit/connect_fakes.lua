@@ -93,11 +93,30 @@ function response:write(bytes)
   return true
 end
 
+-- "finish" comes with the end of finish(), "close" when the spec says so by close().
+function response:once(event, fn)
+  self.listeners = self.listeners or {}
+  self.listeners[event] = self.listeners[event] or {}
+  table.insert(self.listeners[event], fn)
+  return self
+end
+
+local function announce(self, event)
+  local list = self.listeners and self.listeners[event] or {}
+  if self.listeners then self.listeners[event] = nil end
+  for _, fn in ipairs(list) do fn() end
+end
+
+function response:close()
+  announce(self, "close")
+end
+
 function response:finish(bytes)
   assert(not self.finished, "finished twice")
   self.headersSent = true
   self.finished = true
   self.pieces[#self.pieces + 1] = bytes
+  announce(self, "finish")
   return true
 end
 

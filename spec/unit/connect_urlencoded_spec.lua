@@ -32,6 +32,8 @@ local CASES = {
   { "a[b]c=1", { ["a[b]c"] = "1" } },
   { "a[b]c[d]=1", { ["a[b]c[d]"] = "1" } },
   { "a[[b]]=1", { ["a[[b]]"] = "1" } },
+  { "a[x[b]=1", { ["a[x[b]"] = "1" } },
+  { "a[b]x[c]=1", { ["a[b]x[c]"] = "1" } },
   -- names that mean something elsewhere
   { "__index[admin]=1", { __index = { admin = "1" } } },
   { "__proto__[admin]=1&constructor=2", { __proto__ = { admin = "1" }, constructor = "2" } },

@@ -32,7 +32,7 @@ end
 
 -- Name of the content coding that has to be undone, false for none; or nil, refusal.
 local function coding_of(req, inflate)
-  local name = (req.headers["content-encoding"] or "identity"):lower():match("^%s*(.-)%s*$")
+  local name = (req.headers["content-encoding"] or "identity"):lower():match("^%s*(.*%S)") or ""
   if name == "identity" or name == "" then return false end
   if inflate and (name == "gzip" or name == "x-gzip" or name == "deflate") then return name end
   return nil, body.refusal(415, "the content coding '" .. name .. "' is not taken")

@@ -89,8 +89,8 @@ end
 --
 -- `req:csrfToken()` returns a token to be put into forms (field `_csrf`) or sent as header `X-CSRF-Token`; it is
 -- another each time, and all are good as long as the secret is. A request with another method than GET, HEAD,
--- OPTIONS and TRACE is next{ status = 403 } without one, or when Origin, Sec-Fetch-Site or Referer (the first that is there) tell of
--- another site. The secret is in the session; without one, in a cookie of its own (double submit).
+-- OPTIONS and TRACE is next{ status = 403 } without one, or when Origin, Sec-Fetch-Site or Referer (the first that is
+-- there) tell of another site. The secret is in the session; without one, in a cookie of its own (double submit).
 -- @tparam[opt] table given options:
 -- @tparam[opt="csrf"] string given.cookie its name when there is no session; "__Host-csrf" with `secure` is safe from
 --   neighbours on subdomains too

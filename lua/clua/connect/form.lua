@@ -23,13 +23,13 @@ end
 local function split(name)
   local first, rest = name:match("^([^%[%]]+)(%[.*%])$")
   if not first then return { name } end
-  local path = { first }
-  for key, behind in rest:gmatch("%[([^%[%]]*)%]()") do
+  local path, at = { first }, 1
+  for start, key, behind in rest:gmatch("()%[([^%[%]]*)%]()") do
+    if start ~= at then break end
     path[#path + 1] = key
-    if behind > #rest then return path end
-    if rest:sub(behind, behind) ~= "[" then break end
+    at = behind
   end
-  return { name }
+  return at > #rest and path or { name }
 end
 
 -- One list or value more under this key. LIST marks tables that are lists while the form is read.

@@ -17,6 +17,11 @@ local SAME_SITE = { strict = "Strict", lax = "Lax", none = "None" }
 
 local function byte(hex) return string.char(tonumber(hex, 16)) end
 
+-- In one pass, whatever the number of blanks: (.-)%s*$ would look at each of them again and again.
+local function trim(text)
+  return text:match("^%s*(.*%S)") or ""
+end
+
 local function decode(value)
   value = value:match('^"(.*)"$') or value
   if not value:find("%", 1, true) then return value end
@@ -29,8 +34,9 @@ end
 function cookie.parse(header)
   local found = {}
   for pair in (header or ""):gmatch("[^;]+") do
-    local name, value = pair:match("^%s*([^=]-)%s*=%s*(.-)%s*$")
-    if name and name ~= "" and found[name] == nil then found[name] = decode(value) end
+    local at = pair:find("=", 1, true)
+    local name = at and trim(pair:sub(1, at - 1))
+    if at and name ~= "" and found[name] == nil then found[name] = decode(trim(pair:sub(at + 1))) end
   end
   return found
 end
