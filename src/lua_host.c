@@ -76,8 +76,9 @@ void host_uncaught(const char *error) {
     }
 }
 
-/* Message handler and text of an error value: strings and what has __tostring, with the traceback of `of`. */
-static void push_traceback(lua_State *L, lua_State *of, int level) {
+/* Puts the text of the error value on top of the stack above it: strings and what has __tostring. last_status: what the
+ * process is to exit with; then a traceback would be noise. */
+static void push_message(lua_State *L) {
     last_status = 0;
     if (lua_istable(L, -1)) {
         lua_pushliteral(L, "exit_status");
@@ -86,20 +87,16 @@ static void push_traceback(lua_State *L, lua_State *of, int level) {
         lua_pop(L, 1);
     }
     if (!lua_tostring(L, -1) && luaL_callmeta(L, -1, "__tostring")) lua_remove(L, -2);
-    const char *message = lua_tostring(L, -1);
-    if (!message) {
-        lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, -1));
-        message = lua_tostring(L, -1);
-    }
-    if (last_status == 0) {
-        luaL_traceback(L, of, message, level);
-    } else {
+    if (lua_tostring(L, -1)) {
         lua_pushvalue(L, -1);
+    } else {
+        lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, -1));
     }
 }
 
 static int message_handler(lua_State *L) {
-    push_traceback(L, L, 1);
+    push_message(L);
+    if (last_status == 0) luaL_traceback(L, L, lua_tostring(L, -1), 1);
     return 1;
 }
 
@@ -171,6 +168,29 @@ static struct task *task_find(lua_State *L, lua_State *co) {
     return task;
 }
 
+/* The text of an error on top of the stack, as clua.trace tells it: with the source line and without frames of clua. What
+ * fails on the way there (no memory, say) leaves it as it was. */
+static void describe(lua_State *L, lua_State *co) {
+    int top = lua_gettop(L);
+    if (last_status != 0 || !lua_isstring(L, -1)) return;
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "clua.trace");
+    if (lua_pcall(L, 1, 1, 0) == 0 && lua_istable(L, -1)) {
+        lua_getfield(L, -1, "describe");
+        lua_pushvalue(L, top);
+        lua_pushthread(co);
+        if (co != L) lua_xmove(co, L, 1);
+        if (lua_pcall(L, 2, 1, 0) == 0 && lua_isstring(L, -1)) {
+            lua_replace(L, top);
+            lua_settop(L, top);
+            return;
+        }
+    }
+    lua_settop(L, top);
+    luaL_traceback(L, co, lua_tostring(L, top), 0);
+    lua_replace(L, top);
+}
+
 /* Runs co with nargs values on its stack and turns what comes out into a status; a failure's text goes to
  * host_error(). */
 static enum task_status run(lua_State *co, int nargs) {
@@ -180,9 +200,10 @@ static enum task_status run(lua_State *co, int nargs) {
         lua_settop(co, 0);
         return TASK_SUSPENDED;
     }
-    luaL_checkstack(main_state, 4, "traceback");
+    luaL_checkstack(main_state, 8, "traceback");
     lua_xmove(co, main_state, 1);
-    push_traceback(main_state, co, 0);
+    push_message(main_state);
+    describe(main_state, co);
     keep_error(lua_tostring(main_state, -1));
     lua_pop(main_state, 2);
     return TASK_FAILED;

@@ -17,11 +17,11 @@
 -- @module clua.connect
 
 local final = require "clua.connect.final"
-local frames = require "clua.connect.frames"
 local host = require "clua.core.host"
 local options = require "clua.options"
 local path = require "clua.connect.path"
 local router = require "clua.connect.router"
+local trace = require "clua.trace"
 local usage = require "clua.usage"
 
 local App = {}
@@ -79,7 +79,7 @@ end
 -- would mean that all is well, so an error without a value gets one.
 local function trace_error(err)
   if err == nil or err == false then err = "error without a value" end
-  return { value = err, trace = debug.traceback(final.describe(err), 2), frames = frames.collect(2) }
+  return { value = err, trace = trace.text(final.describe(err), 2), frames = trace.frames(2) }
 end
 
 local proceed

@@ -21,6 +21,7 @@ local file = require "clua.http.file"
 local head = require "clua.http.head"
 local host = require "clua.core.host"
 local options = require "clua.options"
+local trace = require "clua.trace"
 
 local http = {}
 
@@ -185,10 +186,19 @@ local function update_handlers(self)
   local failed
   if self:listenerCount("error") > 0 then
     failed = function(message, req, res)
-      local ok, why = xpcall(Emitter.emit, debug.traceback, self, "error", message, req, res)
+      local ok, why = xpcall(Emitter.emit, trace.handler, self, "error", message, req, res)
       if ok then return end
       host.log("error", "cannot answer " .. (req and req.url or "a request") .. ": " .. message)
       error(why, 0)
+    end
+  elseif trace.development() then
+    failed = function(message, req, res)
+      if not req then return host.log("error", "cannot answer a request: " .. message) end
+      host.log("error", ("cannot answer %s %s: %s"):format(req.method, req.url, message))
+      if res.headersSent then return end
+      local details = trace.details(message)
+      details.status, details.reason = 500, "Internal Server Error"
+      trace.answer(req, res, details)
     end
   end
   self._core:on("error", failed)

@@ -13,6 +13,7 @@ local Registration = require "clua.registration"
 local Restart = require "clua.restart"
 local Supervisor = require "clua.supervisor"
 local systemd = require "clua.systemd"
+local trace = require "clua.trace"
 local upgrade = require "clua.upgrade"
 local usage = require "clua.usage"
 local wire = require "clua.wire"
@@ -113,7 +114,7 @@ end
 local function emit(self, event, ...)
   if self:listenerCount(event) == 0 then return end
   host.spawn(function(...)
-    local ok, message = xpcall(self.emit, debug.traceback, self, event, ...)
+    local ok, message = xpcall(self.emit, trace.handler, self, event, ...)
     if not ok then log("error", ("handler of '%s': %s"):format(event, message)) end
   end, ...)
 end

@@ -182,6 +182,7 @@ describe("clua", function()
       local text = fails("local function f()\n  error 'broken'\nend\nf()\nprint 'not reached'", "script.lua:2: broken")
       assert.equal("clua: ", text:sub(1, 6))
       assert.truthy(text:find("script.lua:4:", 1, true))
+      assert.truthy(text:find("\n     2 |  error 'broken'\n", 1, true), text)
     end)
 
     it("in the script after it has waited, too", function()

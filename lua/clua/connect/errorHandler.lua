@@ -9,9 +9,8 @@
 
 local accept = require "clua.connect.accept"
 local final = require "clua.connect.final"
-local frames = require "clua.connect.frames"
-local html = require "clua.connect.html"
 local options = require "clua.options"
+local trace = require "clua.trace"
 local vary = require "clua.connect.vary"
 
 local KNOWN = { show = "boolean" }
@@ -34,7 +33,7 @@ end
 local function as_text(details)
   local lines = { details.reason }
   lines[#lines + 1] = details.message
-  for _, frame in ipairs(details.frames or {}) do lines[#lines + 1] = "    " .. frames.text(frame) end
+  for _, frame in ipairs(details.frames or {}) do lines[#lines + 1] = "    " .. trace.frame(frame) end
   return table.concat(lines, "\n") .. "\n"
 end
 
@@ -42,53 +41,13 @@ local function as_json(details)
   local body = { status = details.status, error = details.reason, message = details.message }
   if details.frames and details.frames[1] then
     body.trace = {}
-    for i, frame in ipairs(details.frames) do body.trace[i] = frames.text(frame) end
+    for i, frame in ipairs(details.frames) do body.trace[i] = trace.frame(frame) end
   end
   return require("cjson").encode(body) .. "\n"
 end
 
-local PAGE = [[
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>%d %s</title>
-<style>
-body { font: 16px/1.5 sans-serif; max-width: 60em; margin: 3em auto; padding: 0 1em; color: #222 }
-pre { background: #f4f4f4; padding: .8em; overflow: auto }
-b { background: #fdd; display: block }
-</style>
-</head>
-<body>
-<h1>%d %s</h1>
-%s</body>
-</html>
-]]
-
-local function source_html(frame)
-  local lines = {}
-  for i, line in ipairs(frames.source(frame) or {}) do
-    local text = ("%5d  %s"):format(line.number, html.escape(line.text))
-    lines[i] = line.here and "<b>" .. text .. "</b>" or text .. "\n"
-  end
-  return #lines > 0 and "<pre>" .. table.concat(lines) .. "</pre>\n" or ""
-end
-
-local function as_html(details)
-  local parts = {}
-  if details.message then parts[1] = "<pre>" .. html.escape(details.message) .. "</pre>\n" end
-  local list = details.frames or {}
-  if list[1] then
-    parts[#parts + 1] = ("<p>%s</p>\n%s<ol>\n"):format(html.escape(frames.text(list[1])), source_html(list[1]))
-    for _, frame in ipairs(list) do parts[#parts + 1] = "<li>" .. html.escape(frames.text(frame)) .. "</li>\n" end
-    parts[#parts + 1] = "</ol>\n"
-  end
-  local reason = html.escape(details.reason)
-  return PAGE:format(details.status, reason, details.status, reason, table.concat(parts))
-end
-
 local FORMS = {
-  ["text/html"] = as_html, ["application/json"] = as_json, ["text/plain"] = as_text,
+  ["text/html"] = trace.page, ["application/json"] = as_json, ["text/plain"] = as_text,
 }
 
 --- Makes error middleware. It stands behind all others.
@@ -103,7 +62,7 @@ local FORMS = {
 return function(given)
   given = options.check(given, KNOWN, "errorHandler(options)")
   local show = given.show
-  if show == nil then show = os.getenv("CLUA_ENV") ~= "production" end
+  if show == nil then show = trace.development() end
   return function(err, req, res, next)
     if res.headersSent then return next(err) end
     local status = final.status_of(err)
@@ -116,7 +75,7 @@ return function(given)
     res:setHeader("Cache-Control", "no-store")
     res:setHeader("X-Content-Type-Options", "nosniff")
     if form == "text/html" then
-      res:setHeader("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+      res:setHeader("Content-Security-Policy", trace.PAGE_POLICY)
     end
     vary(res, "Accept")
     res:finish(body)

@@ -3,6 +3,7 @@
 -- @module clua.connect.final
 
 local host = require "clua.core.host"
+local trace = require "clua.trace"
 
 local final = {}
 
@@ -55,9 +56,16 @@ function final.clear(res)
   for _, name in ipairs(STALE_HEADERS) do res:removeHeader(name) end
 end
 
-local function answer(res, status)
+-- While developing, a browser is shown what was raised.
+local function answer(req, res, status, err)
   local text = final.reason(status) .. "\n"
   final.clear(res)
+  local failure = req.failure
+  if status >= 500 and failure and rawequal(failure.value, err) then
+    local details = { status = status, reason = final.reason(status), message = final.describe(err) }
+    details.frames = failure.frames
+    if trace.answer(req, res, details) then return end
+  end
   res.statusCode = status
   res:setHeader("Content-Type", "text/plain; charset=utf-8")
   res:setHeader("Content-Length", #text)
@@ -75,7 +83,7 @@ function final.handler(req, res)
     local status = err and final.status_of(err) or 404
     if status >= 500 then final.log_error(req, err) end
     if res.finished then return end
-    if not res.headersSent then return answer(res, status) end
+    if not res.headersSent then return answer(req, res, status, err) end
     res:destroy()
   end
 end
