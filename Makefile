@@ -275,10 +275,13 @@ SPEC_C_FILES := $(SPEC_PARTS:%=src/%.c) spec/support/core.c
 SPEC_H_FILES := $(SPEC_PARTS:%=src/%.h)
 
 # Beside it the declarations, from the very headers: what the FFI would not parse is taken out.
-$(OUT)/spec.so: $(SPEC_C_FILES) $(SPEC_H_FILES) $(OUT)/made-with/compile Makefile
+$(OUT)/spec.so: $(SPEC_C_FILES) $(SPEC_H_FILES) $(OUT)/made-with/compile Makefile | $(OUT)/clock_step.so
 	$(call step,SPEC,$@) $(filter-out -MMD -MP,$(COMPILE:-fPIE=-fPIC)) -shared -o $@ $(SPEC_C_FILES) $(UV_LIBS)
 	@sed -e '/^#include/d' -e '/^static inline/,/^}/d' $(SPEC_H_FILES) | \
 		$(CC) -E -P -x c -D_Atomic= '-Dalignas(n)=__attribute__((aligned(n)))' - >$(@:.so=.h)
+
+$(OUT)/clock_step.so: spec/support/clock_step.c $(OUT)/made-with/compile Makefile
+	$(call step,SPEC,$@) $(CC) -std=gnu11 -Wall -Wextra $(WERROR) -D_GNU_SOURCE -O1 -g -fPIC -shared -o $@ $<
 
 # ---- for make fuzz: the HTTP connection, on a stream and a loop that http_fuzz.c plays -----------------------------------
 

@@ -112,6 +112,8 @@ static void read_or_not(struct http_connection *connection) {
 static bool leave_idle(struct http_connection *connection, bool now) {
     if (connection->stream->queued_bytes > 0 || connection->in_len > 0) return false;
     if (!now && !worker_draining()) return false;
+    /* A request that was sent before the worker was told to finish is served here: in a stop there is no other. */
+    if (worker_draining() && stream_has_unread(connection->stream)) return false;
     uint64_t keep = http_deadline_idle_limit_ms(connection), idle = now_ms(connection) - connection->state_since_ms;
     bool expired = keep > 0 && idle >= keep;
     if (!expired && http_connection_can_be_parked(connection)) {

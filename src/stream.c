@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -412,6 +413,11 @@ bool stream_park(struct stream *stream, uint32_t keep_ms) {
     }
     finish(stream, back ? COMPLETION_BACK : COMPLETION_PARK, back ? 0 : keep_ms, true);
     return true;
+}
+
+bool stream_has_unread(const struct stream *stream) {
+    int count = 0;
+    return !stream->closing && ioctl(stream_fd(stream), FIONREAD, &count) == 0 && count > 0;
 }
 
 void stream_drop_taken(struct stream *stream) {

@@ -108,6 +108,9 @@ bool stream_park(struct stream *stream, uint32_t keep_ms);
 /* Publishes the state of the loan (IDLE, READING, RESPONDING, HELD). Leaving IDLE or UNTOUCHED is a compare-and-swap:
  * false when the master has taken the loan back; then touch nothing, call stream_close. Cheap and true without a loan. */
 bool stream_publish(struct stream *stream, enum loan_state state);
+
+/* Whether the kernel holds bytes that have not been read. */
+bool stream_has_unread(const struct stream *stream);
 enum loan_state stream_state(const struct stream *stream);
 
 /* Closes the duplicate if the master has taken the loan back; else does nothing. */

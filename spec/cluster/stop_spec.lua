@@ -67,6 +67,59 @@ describe("a stop", function()
     end
   end)
 
+  it("serves requests that were sent before it, though no worker has read them", function()
+    local c = cluster.up { app = "hello", options = { cnum = 1, linger = 600, hang_timeout = 600 } }
+    local worker, conns = c:workers()[1].pid, {}
+    for i = 1, 20 do
+      conns[i] = assert(client.connect(c:address()))
+      assert.equal(200, (conns[i]:request("GET", "/")))
+    end
+    assert(uv.kill(worker, "sigstop"))
+    local fds = c:fds()
+    for i = 21, 40 do conns[i] = assert(client.connect(c:address())) end -- and those that it does not know yet
+    for _, conn in ipairs(conns) do conn:send(client.format("GET", "/")) end
+    c:wait(function() return c:fds() == fds + 20 end, "the new ones to be accepted")
+    c:signal("sigterm")
+    c:wait_log("info: stopping$")
+    assert(uv.kill(worker, "sigcont"))
+    for _, conn in ipairs(conns) do
+      assert.equal(200, (conn:response("GET")))
+      assert.equal("", (conn:read_all()))
+      conn:close()
+    end
+    assert.same({ 0, 0 }, { c:wait_exit() })
+  end)
+
+  -- Each on a connection of its own, one after the other, across the stop.
+  it("seen by clients that come one by one: served, then perhaps told so, then refused; none is cut off", function()
+    local COUNT, LAST_BEFORE = 41, 10
+    local c = cluster.up { app = "slow", options = { cnum = 2 } }
+    local address, fates = c:address(), {}
+    for i = 1, COUNT do
+      if i == LAST_BEFORE + 1 then c:signal("sigterm") end
+      loop.task(function()
+        local status, reason = client.get(address, "/sleep/200")
+        fates[i] = status == 200 and "served" or status == 503 and "told" or reason == "ECONNREFUSED" and "refused" or
+          ("%s %s"):format(tostring(status), tostring(reason))
+      end)
+      local next_at = loop.now() + 0.03 -- the pace of those who come
+      loop.wait(function() return loop.now() >= next_at end, 5)
+    end
+    loop.wait(function()
+      for i = 1, COUNT do
+        if not fates[i] then return false end
+      end
+      return true
+    end, 20, "the clients to end")
+    assert.same({ 0, 0 }, { c:wait_exit() })
+    -- "told" (503) is who has connected in the very moment of the stop, and sent its request after it.
+    local all = table.concat(fates, " ")
+    local letters = all:gsub("(%a)%a+ ?", "%1")
+    local served, told, refused = letters:match("^(s*)(t*)(r+)$")
+    assert.is_string(served, all)
+    assert.is_true(#served >= LAST_BEFORE and #told <= 1 and #refused > 0, all)
+  end)
+
   it("is hurried by a second signal", function()
     local c = cluster.up { app = "ignore_term", options = { cnum = 2, term_timeout = 600 } }
     local conn = assert(client.connect(c:address()))

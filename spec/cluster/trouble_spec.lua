@@ -1,5 +1,6 @@
 -- What a machine can do to a cluster: no process to be had, no place on a disk, nobody who reads the log.
 
+local ffi = require "ffi"
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
 local load = require "spec.support.load"
@@ -8,6 +9,7 @@ local proc = require "spec.support.proc"
 local uv = require "luv"
 
 local IS_ROOT = uv.getuid() == 0
+local SANITIZED = cluster.binary:find("asan", 1, true) ~= nil
 local AS_NOBODY_ELSE = "setpriv --reuid 54321 --regid 54321 --clear-groups" -- an id that only our processes have
 local WIDE = 10 -- processes, threads included
 
@@ -123,6 +125,90 @@ describe("a process table that is full", function()
   end)
 end)
 
+describe("memory that is short", function()
+  after_each(cluster.cleanup)
+
+  local MARGIN = 256 * 1024 -- the master may still grow a little; a segment is larger
+
+  it("keeps the master trying to start a worker, without haste, while those who live serve", function()
+    if SANITIZED then return pending "a sanitizer's own memory has no limit" end
+    local c = cluster.up { app = "hello", options = { cnum = 2 },
+      master = { restart_delay = 0.05, restart_delay_max = 0.2 } }
+    local clients = load.start(c:address(), { clients = 5, think = 0.02 })
+    clients:wait(20)
+    local size = tonumber(proc.status(c.pid).VmSize:match("%d+")) * 1024
+    local function limit(bytes)
+      assert(os.execute(("prlimit --pid %d --as=%s:"):format(c.pid, bytes)) == 0)
+    end
+    limit(size + MARGIN)
+    c:signal("sigttin")
+    c:wait_log("cannot start worker 3 of .*: .*memory", nil, 2)
+    c:signal("sigusr1")
+    c:wait_log("reload of .* failed: cannot start a worker: .*memory")
+    clients:wait(50)
+    assert_quiet(c.pid)
+    limit("unlimited")
+    c:wait_log("worker 3 of .* ready")
+    clients:wait(50)
+    clients:stop()
+    assert.equal(0, #clients.incidents, tostring(clients))
+    c:stop()
+  end)
+end)
+
+describe("a clock that is set", function()
+  after_each(cluster.cleanup)
+
+  local DAY = 86400
+
+  it("a day ahead, and two days back, is seen in dates only: nothing times out, hangs or waits", function()
+    if SANITIZED then return pending "a sanitizer wants to be loaded first" end
+    local preload = cluster.binary:match("^(.*)/") .. "/clock_step.so"
+    local c = cluster.up { app = "slow", options = { cnum = 2, hang_timeout = 5, linger = 0.05, queue_timeout = 5 },
+      files = { clock = ("\0"):rep(8) }, env = { LD_PRELOAD = preload, CLUA_SPEC_CLOCK = "clock" } }
+    local function set(seconds)
+      -- In place: the processes have mapped the file.
+      local fd = assert(uv.fs_open(c.dir .. "/clock", "r+", 0))
+      assert(uv.fs_write(fd, ffi.string(ffi.new("int64_t[1]", seconds), 8), 0))
+      uv.fs_close(fd)
+    end
+    local idle = assert(client.connect(c:address()))
+    local function wait_date(seconds)
+      loop.wait(function()
+        local status, headers = idle:request("GET", "/")
+        assert(status == 200, headers)
+        for late = 0, 20 do
+          if headers.date == os.date("!%a, %d %b %Y %H:%M:%S GMT", os.time() + seconds - late) then return true end
+        end
+      end, 10, "a Date that is wrong by " .. seconds .. " s")
+    end
+    wait_date(0)
+    local clients = load.start(c:address(), { clients = 10, think = 0.05 })
+    for _, step in ipairs { DAY, -DAY } do
+      local mark = c:mark()
+      local busy = assert(client.connect(c:address())):send(client.format("GET", "/sleep/300"))
+      c:wait_log("sleep begins", mark)
+      set(step)
+      wait_date(step)
+      clients:wait(100)
+      assert.equal(200, (busy:response("GET")))
+      busy:close()
+      assert.equal(0, c:count("exited", mark))
+      assert(uv.kill(c:workers()[1].pid, "sigterm"))
+      c:wait_log("worker 1 of .* ready", mark)
+      c:signal("sigusr1")
+      c:wait_log("reload of .* done", mark)
+      clients:wait(20)
+    end
+    clients:stop()
+    assert.equal(0, #clients.incidents, tostring(clients))
+    assert.equal(10, clients.connections)
+    assert_quiet(c.pid)
+    c:stop()
+    idle:close()
+  end)
+end)
+
 describe("a worker script that was deleted", function()
   after_each(cluster.cleanup)
 
@@ -186,7 +272,7 @@ describe("a log that cannot be written", function()
   it("since it is longer than a file may be hurts nobody", function()
     local address = free_address()
     local c = cluster.start { app = "hello", name = address, options = { cnum = 1 },
-      shell = "ulimit -f 2048; head -c 2000000 /dev/zero >log 2>/dev/null; exec 2>>log" }
+      shell = "ulimit -f 8192; head -c 9000000 /dev/zero >log 2>/dev/null; exec 2>>log" } -- shared memory is files, too
     assert_lives_without_log(c, address)
   end)
 end)
