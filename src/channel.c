@@ -48,7 +48,9 @@ int channel_send(int fd, const struct channel_message *message, const int *fds, 
 /* The length that a type's payload must have; `count` of one that is an array has its own limit. */
 static bool has_shape(const struct channel_message *message, size_t fd_count) {
     const struct channel_head *head = &message->head;
-    if (head->type != CHANNEL_LOANS && head->type != CHANNEL_LOGS && fd_count > 0) return false;
+    if (head->type == CHANNEL_ANSWER ? fd_count > 1
+                                     : fd_count > 0 && head->type != CHANNEL_LOANS && head->type != CHANNEL_LOGS)
+        return false;
     switch ((enum channel_type)head->type) {
     case CHANNEL_LOANS:
         return head->count > 0 && head->count <= CHANNEL_LOANS_MAX && fd_count <= head->count &&
@@ -71,6 +73,9 @@ static bool has_shape(const struct channel_message *message, size_t fd_count) {
         return head->len == sizeof message->u.leave;
     case CHANNEL_BROADCAST:
         return head->len >= 8 && message->u.broadcast.name_len <= head->len - 8;
+    case CHANNEL_ANSWER:
+    case CHANNEL_ASK:
+        return head->len == sizeof message->u.ask;
     case CHANNEL_QUARANTINE:
         return head->len >= 12 && message->u.quarantine.kept <= head->len - 12;
     }

@@ -38,9 +38,14 @@ enum channel_type {
     /* master -> worker */
     CHANNEL_QUARANTINE, /* quarantine: refuse requests with this line for a while */
     CHANNEL_LOGS,       /* logs: files opened anew, one descriptor for each bit of `which`, in that order */
+    CHANNEL_ANSWER,     /* ask: what was asked for, in a memfd; without one when the receiver is out of descriptors */
+    /* worker -> master */
+    CHANNEL_ASK, /* ask: the admin worker wants to know something of the cluster */
 };
 
 enum leave_reason { LEAVE_TERM = 1, LEAVE_MAXC, LEAVE_MAX_RSS };
+
+enum ask_what { ASK_STATE = 1, ASK_STATUS };
 
 /* SPOKEN: the client has probably sent something already, so the worker reads before it waits. */
 enum { CHANNEL_LOAN_UNOWNED = 1, CHANNEL_LOAN_SPOKEN = 2 };
@@ -80,6 +85,9 @@ struct channel_message {
             uint32_t name_len; /* bytes starts with the name, the message follows */
             char bytes[CHANNEL_BYTES_MAX - 8];
         } broadcast;
+        struct {
+            uint32_t what; /* enum ask_what */
+        } ask;
         struct {
             uint32_t ms;
             uint32_t line_len; /* of the whole line */

@@ -129,6 +129,15 @@ static bool inherited_channel(void) {
     return getsockopt(CHANNEL_FD, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET;
 }
 
+/* A file, or "=MODULE": a worker that is a part of clua. */
+static bool load_worker(const char *script) {
+    if (script[0] != '=') {
+        host_add_path(script);
+        return host_load_file(script);
+    }
+    return host_load_string("return require(arg[0]:sub(2))", script);
+}
+
 static int worker_main(void) {
     if (!inherited_channel()) {
         fprintf(stderr, "clua: --worker is how a master starts its workers: run `clua dispatch.lua` instead\n");
@@ -151,8 +160,7 @@ static int worker_main(void) {
         at += strlen(at) + 1;
     }
     host_set_arg(args, count, 0);
-    host_add_path(script);
-    if (!host_load_file(script)) {
+    if (!load_worker(script)) {
         log_write(CLUA_LOG_ERROR, "%s", host_error());
         return EXIT_USAGE;
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "answer.h"
 #include "cpus.h"
 #include "listener.h"
 #include "loan.h"
@@ -100,10 +101,17 @@ static void slot_broadcast(struct slot *slot, uint32_t pid, const char *name, si
     host_run(6, NULL, NULL);
 }
 
+static void slot_ask(struct slot *slot, uint32_t what) {
+    push_slot(begin_event("ask"), slot);
+    lua_pushinteger(host_state(), (lua_Integer)what);
+    host_run(4, NULL, NULL);
+}
+
 static const struct slot_hooks slot_events = {
     .on_ready = slot_ready,
     .on_gone = slot_gone,
     .on_leave = slot_leave,
+    .on_ask = slot_ask,
     .on_broadcast = slot_broadcast,
 };
 
@@ -412,6 +420,19 @@ static int core_deliver(lua_State *L) {
     return 1;
 }
 
+/* answer(serial, what, bytes): true, or nil, message, code */
+static int core_answer(lua_State *L) {
+    size_t len;
+    struct slot *slot = slot_of_serial((uint32_t)luaL_checkinteger(L, 1));
+    uint32_t what = (uint32_t)luaL_checkinteger(L, 2);
+    const char *bytes = luaL_checklstring(L, 3, &len);
+    if (!slot || slot->channel_fd < 0) return host_fail(L, UV_ESRCH);
+    int err = answer_send(slot->channel_fd, what, bytes, len);
+    if (err < 0) return host_fail(L, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 /* pidfile(path): true, or nil, message, code */
 static int core_pidfile(lua_State *L) {
     char why[512];
@@ -472,6 +493,7 @@ int lua_master_open(lua_State *L) {
         {"retire", core_retire},
         {"kill", core_kill},
         {"deliver", core_deliver},
+        {"answer", core_answer},
         {"quarantine", lua_blame_quarantine},
         {"workers", lua_status_workers},
         {"counters", lua_status_counters},

@@ -35,6 +35,18 @@ static void worker_message(const char *bytes, size_t len) {
     run_event("message", bytes, len);
 }
 
+/* on_event("answer", bytes, what); bytes "": it could not be taken */
+static void worker_answer(uint32_t what, const char *bytes, size_t len) {
+    lua_State *L = host_state();
+    if (on_event_ref == LUA_NOREF) return;
+    luaL_checkstack(L, 5, "answer");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, on_event_ref);
+    lua_pushliteral(L, "answer");
+    lua_pushlstring(L, bytes ? bytes : "", len);
+    lua_pushinteger(L, (lua_Integer)what);
+    host_run(3, NULL, NULL);
+}
+
 static void worker_drain(void) {
     run_event("drain", "", 0);
 }
@@ -51,12 +63,13 @@ static size_t heap_bytes(void) {
 static const struct worker_hooks hooks = {
     .on_loan = worker_loan,
     .on_message = worker_message,
+    .on_answer = worker_answer,
     .on_drain = worker_drain,
     .on_exit = worker_exit,
     .heap_bytes = heap_bytes,
 };
 
-/* setup(on_event): on_event(kind, bytes) for "message", "drain", "exit" */
+/* setup(on_event): on_event(kind, bytes) for "message", "answer", "drain", "exit" */
 static int core_setup(lua_State *L) {
     luaL_checktype(L, 1, LUA_TFUNCTION);
     luaL_unref(L, LUA_REGISTRYINDEX, on_event_ref);
@@ -140,6 +153,14 @@ static int core_broadcast(lua_State *L) {
     return 1;
 }
 
+/* ask(what): true, or nil, message, code */
+static int core_ask(lua_State *L) {
+    int err = worker_ask((uint32_t)luaL_checkinteger(L, 1));
+    if (err < 0) return host_fail(L, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int core_leave(lua_State *L) {
     (void)L;
     worker_leave();
@@ -148,11 +169,17 @@ static int core_leave(lua_State *L) {
 
 int lua_worker_open(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"setup", core_setup},     {"ready", core_ready},
-        {"boot", core_boot},       {"transact", core_transact},
-        {"release", core_release}, {"figures", core_figures},
-        {"monset", core_monset},   {"broadcast", core_broadcast},
-        {"leave", core_leave},     {NULL, NULL},
+        {"setup", core_setup},
+        {"ready", core_ready},
+        {"boot", core_boot},
+        {"transact", core_transact},
+        {"release", core_release},
+        {"figures", core_figures},
+        {"monset", core_monset},
+        {"broadcast", core_broadcast},
+        {"ask", core_ask},
+        {"leave", core_leave},
+        {NULL, NULL},
     };
     lua_newtable(L);
     luaL_register(L, NULL, functions);

@@ -143,6 +143,10 @@ static void handle_packet(struct slot *slot, const struct channel_message *messa
                             message->u.broadcast.bytes + name_len, message->head.len - 8 - name_len);
         break;
     }
+    case CHANNEL_ASK:
+        hooks->on_ask(slot, message->u.ask.what);
+        break;
+    case CHANNEL_ANSWER:
     case CHANNEL_LOANS:
     case CHANNEL_RECALL:
     case CHANNEL_DRAIN:

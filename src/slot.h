@@ -66,6 +66,7 @@ struct slot_hooks {
     void (*on_ready)(struct slot *slot);
     void (*on_gone)(struct slot *slot);
     void (*on_leave)(struct slot *slot, uint32_t reason);
+    void (*on_ask)(struct slot *slot, uint32_t what);
     void (*on_broadcast)(struct slot *slot, uint32_t pid, const char *name, size_t name_len, const char *bytes,
                          size_t len);
 };

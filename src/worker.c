@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "blame.h"
 #include "borrow.h"
 #include "buckets.h"
@@ -191,6 +192,15 @@ static void quarantine(const struct channel_message *message) {
                    uv_now(worker.loop) + message->u.quarantine.ms);
 }
 
+static void take_answer(uint32_t what, int fd) {
+    char *bytes = NULL;
+    size_t len = 0;
+    int err = fd < 0 ? UV_EMFILE : answer_read(fd, &bytes, &len);
+    if (err < 0) log_write(CLUA_LOG_WARN, "cannot read an answer of the master: %s", uv_strerror(err));
+    if (worker.hooks->on_answer) worker.hooks->on_answer(what, bytes, len);
+    free(bytes);
+}
+
 static void master_is_gone(void) {
     worker.orphan = true;
     uv_poll_stop(&worker.channel);
@@ -237,6 +247,10 @@ static void handle_packet(const int *fds, size_t fd_count) {
     case CHANNEL_LOGS:
         take_logs(message->u.logs.which, fds, fd_count);
         break;
+    case CHANNEL_ANSWER:
+        take_answer(message->u.ask.what, fd_count > 0 ? fds[0] : -1);
+        break;
+    case CHANNEL_ASK:
     case CHANNEL_READY:
     case CHANNEL_DOORBELL:
     case CHANNEL_FIRST:
@@ -459,6 +473,12 @@ int worker_set_value(const char *key, const char *value) {
         return 0;
     }
     return UV_ENOSPC;
+}
+
+int worker_ask(uint32_t what) {
+    if (!worker.is_worker) return UV_ENOTSUP;
+    worker.outgoing.u.ask.what = what;
+    return send_packet(CHANNEL_ASK, sizeof worker.outgoing.u.ask);
 }
 
 int worker_broadcast(const char *name, const char *bytes, size_t len, uint32_t pid) {

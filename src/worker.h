@@ -16,6 +16,7 @@
 struct worker_hooks {
     void (*on_loan)(struct stream *stream); /* a connection to serve; its stream has no hooks yet */
     void (*on_message)(const char *bytes, size_t len);
+    void (*on_answer)(uint32_t what, const char *bytes, size_t len); /* bytes NULL: it could not be taken */
     void (*on_drain)(void); /* told to finish: by the master, by SIGTERM, or because the master has died */
     void (*on_exit)(void);  /* all is finished: the process ends with status 0 after this */
     size_t (*heap_bytes)(void);
@@ -42,6 +43,9 @@ int worker_set_value(const char *key, const char *value);
 
 /* A message to the workers of a registration; pid 0: all of them. 0, UV_E2BIG, UV_EAGAIN when the channel is full. */
 int worker_broadcast(const char *name, const char *bytes, size_t len, uint32_t pid);
+
+/* Asks the master (enum ask_what); on_answer follows, if the master answers. 0, UV_ENOTSUP when this is no worker, UV_E*. */
+int worker_ask(uint32_t what);
 
 /* Figures of this process; a private dummy when it is no worker. Never NULL. */
 struct figures *worker_figures(void);

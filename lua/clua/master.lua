@@ -2,6 +2,7 @@
 -- never reads a byte from a client.
 -- @module clua.master
 
+local admin = require "clua.admin"
 local blame = require "clua.blame"
 local core = require "clua.core.master"
 local host = require "clua.core.host"
@@ -26,7 +27,7 @@ local Master = Emitter.class("Master")
 local master_options = {
   pidfile = "string", max_fatal_restart = "integer", restart_time_window = "number", restart_delay = "number",
   restart_delay_max = "number", log_level = "string", log_prefix = "string", error_log = "string",
-  lame_duck = "number", directory = "string",
+  lame_duck = "number", directory = "string", admin = "string|integer|table",
 }
 
 local master_defaults = {
@@ -43,7 +44,8 @@ end
 --- Makes a master. Options: `pidfile` path; `max_fatal_restart` (5) deaths within `restart_time_window` (60 s) before
 -- `giveup`; `restart_delay` (0.1 s) and `restart_delay_max` (30 s), the back-off; `log_level` ("debug", "info", "warn",
 -- "error"); `error_log` path (standard error); `log_prefix` ("auto", "time", "priority"); `lame_duck` (0 s), for
--- which a stop is announced before it begins; `directory`, the working directory.
+-- which a stop is announced before it begins; `directory`, the working directory; `admin`, the address of the listener
+-- for health checks and metrics (see clua.admin).
 -- @tparam[opt] table given
 -- @treturn Master
 function Master.new(given)
@@ -53,6 +55,7 @@ function Master.new(given)
   }, Master)
   logs.check_options(self.options)
   self.directory = self.options.directory and Registration.absolute(self.options.directory)
+  self.admin = admin.registration(self.options.admin, self.directory)
   return self
 end
 
@@ -64,6 +67,9 @@ end
 function Master:register(name, path, given)
   if self.running then usage.fail(1, "register: the master has been dispatched already") end
   local added = Registration.new(name, path, given, self.directory)
+  if self.admin and added.name == self.admin.name then
+    usage.fail(1, "register: '%s' is the name of the registration that the option 'admin' makes", added.name)
+  end
   for _, other in ipairs(self.registrations) do
     if other.name == added.name then usage.fail(1, "register: '%s' is registered already", added.name) end
   end
@@ -128,10 +134,20 @@ local function all_ready(self)
   log("info", "all workers ready")
 end
 
+-- The admin worker serves until all others are gone: who asks is told that the cluster is stopping.
 local function all_gone(self)
   for _, registration in ipairs(self.registrations) do
-    if registration.supervisor.worker_count > 0 then return end
+    if registration ~= self.admin and registration.supervisor.worker_count > 0 then return end
   end
+  if self.admin and not self.admin.closed then
+    self.admin.closed = true
+    core.close(self.admin.pool)
+    if not self.admin.supervisor.stopping then
+      self.admin.supervisor:stop() -- and once more, when that is done
+      return
+    end
+  end
+  if self.admin and self.admin.supervisor.worker_count > 0 then return end
   core.finish(self.forced and EXIT_FORCED or 0, self.forced)
 end
 
@@ -162,7 +178,10 @@ local function supervise(self, registration)
       after = after,
       now = now,
       log = log,
-      emit = function(event, ...) emit(self, event, ...) end,
+      emit = function(event, ...)
+        -- Of clua's own workers only what somebody must do something about.
+        if not registration.builtin or event:find("giveup", 1, true) then emit(self, event, ...) end
+      end,
       all_ready = function() all_ready(self) end,
       all_gone = function() all_gone(self) end,
       on_demand = function(wanted)
@@ -255,6 +274,10 @@ function Master:dispatch()
   if dispatched then usage.fail(1, "dispatch: this process has dispatched already") end
   if #self.registrations == 0 then usage.fail(1, "dispatch: nothing is registered") end
   if require("clua.core.worker").boot() then usage.fail(1, "dispatch: a worker cannot be a master") end
+  if self.admin then
+    admin.choose_user(self.admin, self.registrations)
+    self.registrations[#self.registrations + 1] = self.admin
+  end
   for _, one in ipairs(self.registrations) do Registration.check(one) end
   enter_directory(self)
   logs.check_files(self)
@@ -338,6 +361,10 @@ function events.broadcast(self, registration, serial, pid, name, bytes)
   self:route(name, bytes, pid, serial)
 end
 
+function events.ask(self, registration, serial, what)
+  admin.answer(self, registration, serial, what)
+end
+
 function events.signal(self, name)
   if name == "SIGTERM" or name == "SIGINT" then
     if self.leaving then self:stop_now() else self:close() end
@@ -353,7 +380,8 @@ function events.signal(self, name)
   elseif name == "SIGTTIN" or name == "SIGTTOU" then
     for _, registration in ipairs(self.registrations) do
       local count = registration.supervisor.count + (name == "SIGTTIN" and 1 or -1)
-      if count >= 0 and not self.stopping and not registration.closed then registration.supervisor:scale(count) end
+      local is_scaled = not self.stopping and not registration.closed and not registration.builtin
+      if count >= 0 and is_scaled then registration.supervisor:scale(count) end
     end
   end
 end
@@ -378,13 +406,14 @@ local function find(self, name, where)
 end
 
 --- Replaces the workers of one registration, or of all, with new ones; see Supervisor.reload.
+-- Workers of clua's own (`admin`) are replaced only when they are named: their code is the binary's.
 -- @tparam[opt] string name
 -- @tparam[opt] function done done(failure or nil), for each registration
 function Master:reload(name, done)
   if not self.running then usage.fail(1, "reload: the master has not been dispatched") end
   if self.stopping then return self end
   for _, registration in ipairs(name and { find(self, name, "reload") } or self.registrations) do
-    registration.supervisor:reload(done)
+    if name or not registration.builtin then registration.supervisor:reload(done) end
   end
   self.systemd:reloading()
   return self
@@ -401,6 +430,7 @@ end
 --- Sets the number of workers of a registration.
 function Master:scale(name, count)
   local registration = find(self, name, "scale")
+  if registration.builtin then usage.fail(1, "scale: '%s' is a worker of clua's own: there is one", name) end
   if not self.running then usage.fail(1, "scale: the master has not been dispatched") end
   if type(count) ~= "number" or count < 0 or count ~= math.floor(count) then
     usage.fail(1, "scale: the number of workers must be a whole number, got %s", tostring(count))
@@ -420,8 +450,10 @@ function Master:state()
   if self.leaving then return "lame duck", false end
   local ready = true
   for _, registration in ipairs(self.registrations) do
-    if not registration.supervisor.was_ready then return "starting", false end
-    ready = ready and registration.supervisor:is_serving()
+    if not registration.builtin then
+      if not registration.supervisor.was_ready then return "starting", false end
+      ready = ready and registration.supervisor:is_serving()
+    end
   end
   return "running", ready
 end
@@ -430,12 +462,16 @@ local function stop(self)
   self.leaving, self.stopping = true, true
   log("info", "stopping")
   for _, registration in ipairs(self.registrations) do
-    registration.closed = true
-    core.close(registration.pool)
+    if registration ~= self.admin then
+      registration.closed = true
+      core.close(registration.pool)
+    end
   end
   -- What was accepted just now goes to the workers before they are told to finish.
   core.lend()
-  for _, registration in ipairs(self.registrations) do registration.supervisor:stop() end
+  for _, registration in ipairs(self.registrations) do
+    if registration ~= self.admin then registration.supervisor:stop() end
+  end
   self.systemd:update()
 end
 

@@ -62,10 +62,10 @@ local function pack_args(args)
   return packed, #parts
 end
 
-local function socket_mode(mode)
+local function socket_mode(mode, where)
   if mode == nil then return nil end
   local number = type(mode) == "number" and mode or tonumber(mode, 8)
-  if not number then usage.fail(3, "register: option 'mode' must be an octal string like '0660', got '%s'", mode) end
+  if not number then usage.fail(3, "%s 'mode' must be an octal string like '0660', got '%s'", where, mode) end
   return number
 end
 
@@ -84,7 +84,7 @@ function registration.new(name, path, given, directory)
   options.check(given, known, "register", 3)
   local all = options.complete(given, defaults)
   all.cnum = all.cnum or core.cpus()
-  all.mode = socket_mode(all.mode)
+  all.mode = socket_mode(all.mode, "register: option")
   access_log.complete(all, registration.absolute)
   if all.quarantine > 0 and #all.lost > LOST_BYTES then
     usage.fail(2, "register: option 'lost' has %d bytes, at most %d go together with 'quarantine'", #all.lost,
@@ -96,9 +96,26 @@ function registration.new(name, path, given, directory)
   return { name = text, specs = specs, options = all }
 end
 
---- Whether its workers could start: a typo is to end the start here, not to crash worker after worker.
--- Raises an error (clua.usage) when the script is missing or does not compile, or the user cannot be had.
-function registration.check(self)
+--- A registration of clua's own: its workers run a module that is a part of the binary.
+-- @tparam string name
+-- @tparam table specs where they take their connections from, see clua.names
+-- @tparam string module
+-- @tparam table given options, known to be right but for `mode`
+-- @tparam[opt] string directory of relative socket paths
+-- @treturn table as of new(), `builtin`
+function registration.builtin(name, specs, module, given, directory)
+  for _, spec in ipairs(specs) do
+    if spec.path then spec.path = registration.absolute(spec.path, directory) end
+  end
+  local all = options.complete(given, defaults)
+  all.mode = socket_mode(all.mode, "Master: option 'admin':")
+  all.name, all.script = name, "=" .. module
+  all.args, all.argc = pack_args()
+  all.directory = directory
+  return { name = name, specs = specs, options = all, builtin = true }
+end
+
+local function check_script(self)
   local script = self.options.script
   local file, message = io.open(script, "r")
   if not file then
@@ -108,6 +125,12 @@ function registration.check(self)
   local chunk
   chunk, message = loadfile(script)
   if not chunk then usage.refuse(message) end
+end
+
+--- Whether its workers could start: a typo is to end the start here, not to crash worker after worker.
+-- Raises an error (clua.usage) when the script is missing or does not compile, or the user cannot be had.
+function registration.check(self)
+  if not self.builtin then check_script(self) end
   local ok, why, code = core.check_user(self.options.user or "", self.options.group or "")
   if not ok then usage.refuse(("register %s: %s"):format(self.name, why), code) end
 end

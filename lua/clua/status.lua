@@ -20,7 +20,7 @@ local function itself(master, state, ready)
 end
 
 --- @tparam Master master
--- @treturn table array of { name, ready, wanted, counters, exits, workers }; `ready`: clients should come
+-- @treturn table array of { name, builtin, ready, wanted, counters, exits, workers }; `ready`: clients should come
 -- @treturn table the master's own figures
 function status.of(master)
   local all = {}
@@ -29,6 +29,7 @@ function status.of(master)
     local supervisor = registration.supervisor
     all[i] = {
       name = registration.name,
+      builtin = registration.builtin,
       ready = state == "running" and supervisor:is_serving(),
       wanted = supervisor.count,
       counters = core.counters(registration.pool),

@@ -153,14 +153,16 @@ end
 local function status_of(master)
   if master.stopping then
     local left = 0
-    for _, registration in ipairs(master.registrations) do left = left + registration.supervisor.worker_count end
+    for _, registration in ipairs(master.registrations) do
+      if not registration.builtin then left = left + registration.supervisor.worker_count end
+    end
     return ("stopping, %d workers left"):format(left)
   end
   if master.leaving then return "lame duck, about to stop" end
   local parts = {}
   for _, registration in ipairs(master.registrations) do
     local supervisor = registration.supervisor
-    if not registration.closed then
+    if not registration.closed and not registration.builtin then
       parts[#parts + 1] = ("%s: %d of %d"):format(registration.name, supervisor:ready_count(), supervisor.count)
     end
   end
@@ -171,7 +173,7 @@ local function view_of(master)
   local ready, reloading, term_timeout = true, master.upgrading ~= nil, 0
   for _, registration in ipairs(master.registrations) do
     ready = ready and registration.supervisor.was_ready == true
-    reloading = reloading or registration.supervisor.reloads > 0
+    reloading = reloading or (registration.supervisor.reloads > 0 and not registration.builtin)
     term_timeout = math.max(term_timeout, registration.options.term_timeout)
   end
   return {

@@ -58,8 +58,10 @@ local function why_not(master)
   if master.upgrading then return "an upgrade is running already" end
   for _, registration in ipairs(master.registrations) do
     local supervisor = registration.supervisor
-    if not supervisor.was_ready then return registration.name .. " has not been ready yet" end
-    if supervisor:is_reloading() then return registration.name .. " is being reloaded" end
+    if not registration.builtin then
+      if not supervisor.was_ready then return registration.name .. " has not been ready yet" end
+      if supervisor:is_reloading() then return registration.name .. " is being reloaded" end
+    end
   end
   return nil
 end
@@ -363,7 +365,8 @@ function upgrade.adopt(state, registration, old)
   end
   core.lend()
   local changed = options.cnum > 0 and upgrade.needs_reload(old.options, options)
-  if changed then old.supervisor.reloading = true end
+  -- A worker of clua's own runs what the old binary had.
+  if changed or registration.builtin then old.supervisor.reloading = true end
   supervisor:adopt(core.workers(registration.pool), old.supervisor)
 end
 

@@ -22,9 +22,9 @@ function Worker.__index(_, key)
   return Emitter[key]
 end
 
-local function on_event(kind, bytes)
+local function on_event(kind, bytes, what)
   if kind ~= "message" then
-    singleton:emit(kind)
+    singleton:emit(kind, bytes, what)
     return
   end
   local message, why, from, pid = wire.decode(bytes)
