@@ -22,6 +22,7 @@
 #include "channel.h"
 #include "log.h"
 #include "lua_buckets.h"
+#include "lua_control.h"
 #include "lua_host.h"
 #include "lua_http.h"
 #include "lua_http_client.h"
@@ -85,6 +86,7 @@ static int open_lua(void) {
     host_preload("clua.core.worker", lua_worker_open);
     host_preload("clua.core.master", lua_master_open);
     host_preload("clua.core.buckets", lua_buckets_open);
+    host_preload("clua.core.control", lua_control_open);
     host_preload("clua.core.http", lua_http_open);
     host_preload("clua.core.http_client", lua_http_client_open);
     host_preload("clua.core.net", lua_net_open);

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "answer.h"
+#include "control.h"
 #include "cpus.h"
 #include "listener.h"
 #include "loan.h"
@@ -40,6 +41,7 @@ int lua_master_exit_status(void) {
 void lua_master_abandon(void) {
     for (struct pool *pool = pool_first(); pool; pool = pool->next)
         while (pool->listeners) listener_close(pool->listeners);
+    control_remove();
     pidfile_close();
 }
 
@@ -144,6 +146,7 @@ static void master_idle(struct slot *slot) {
 static void master_finished(void) {
     begin_event("finished");
     host_run(1, NULL, NULL);
+    control_remove();
     pidfile_close();
 }
 

@@ -15,6 +15,7 @@
 #include <uv.h>
 
 #include "capture.h"
+#include "control.h"
 #include "listener.h"
 #include "pidfile.h"
 #include "pool.h"
@@ -49,6 +50,7 @@ static void set_inheritable(int fd, bool inheritable) {
 
 static void set_all_inheritable(bool inheritable) {
     set_inheritable(pidfile_fd(), inheritable);
+    set_inheritable(control_fd(), inheritable);
     for (struct pool *pool = pool_first(); pool; pool = pool->next) {
         set_inheritable(pool->buckets_fd, inheritable);
         for (struct listener *listener = pool->listeners; listener; listener = listener->next)

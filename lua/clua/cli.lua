@@ -18,6 +18,11 @@ local cli = {}
 --- Names of the commands, as `clua help` lists them.
 cli.commands = {
   "help",
+  "reload",
+  "scale",
+  "status",
+  "stop",
+  "upgrade",
 }
 
 local known = {}

@@ -4,11 +4,13 @@
 
 local admin = require "clua.admin"
 local blame = require "clua.blame"
+local Control = require "clua.control"
 local core = require "clua.core.master"
 local host = require "clua.core.host"
 local Emitter = require "clua.emitter"
 local logs = require "clua.logs"
 local options = require "clua.options"
+local place = require "clua.control.place"
 local Quarantine = require "clua.quarantine"
 local Registration = require "clua.registration"
 local Restart = require "clua.restart"
@@ -28,6 +30,7 @@ local master_options = {
   pidfile = "string", max_fatal_restart = "integer", restart_time_window = "number", restart_delay = "number",
   restart_delay_max = "number", log_level = "string", log_prefix = "string", error_log = "string",
   lame_duck = "number", directory = "string", admin = "string|integer|table",
+  control = "string|boolean",
 }
 
 local master_defaults = {
@@ -45,7 +48,7 @@ end
 -- `giveup`; `restart_delay` (0.1 s) and `restart_delay_max` (30 s), the back-off; `log_level` ("debug", "info", "warn",
 -- "error"); `error_log` path (standard error); `log_prefix` ("auto", "time", "priority"); `lame_duck` (0 s), for
 -- which a stop is announced before it begins; `directory`, the working directory; `admin`, the address of the listener
--- for health checks and metrics (see clua.admin).
+-- for health checks and metrics (see clua.admin); `control`, the path of the control socket, or false for none.
 -- @tparam[opt] table given
 -- @treturn Master
 function Master.new(given)
@@ -53,6 +56,7 @@ function Master.new(given)
   local self = setmetatable({
     registrations = {}, by_pool = {}, upgrades = 0, options = options.complete(given, master_defaults),
   }, Master)
+  self.name = place.name_of(rawget(_G, "arg") and arg[0] or "clua")
   logs.check_options(self.options)
   self.directory = self.options.directory and Registration.absolute(self.options.directory)
   self.admin = admin.registration(self.options.admin, self.directory)
@@ -288,6 +292,7 @@ function Master:dispatch()
   local ok, message, code = core.setup(function(...) return on_event(self, ...) end)
   if not ok then usage.refuse(message, code, EXIT_SYSTEM) end
   if state then keep_pidfile(self, state) else take_pidfile(self) end
+  Control.open(self, state and state.control)
   self.systemd = systemd.open(self, state and state.systemd)
   self.systemd:hand_out()
   dispatched, self.running = self, true

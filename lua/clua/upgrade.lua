@@ -88,6 +88,7 @@ local function state_of(master)
   state.pidfile = master.pidfile
   state.systemd = master.systemd:state()
   state.logs = master.logs:state()
+  state.control = master.control:state()
   state.registrations = {}
   for i, registration in ipairs(master.registrations) do
     local addresses = {}
@@ -108,6 +109,7 @@ local function failed(master, why)
   master.upgrading = nil
   host.log("error", "upgrade failed: " .. why .. ": nothing has changed")
   master.systemd:update()
+  master.control:upgrade_failed(why)
   master:emit("upgrade", why)
 end
 
@@ -130,6 +132,7 @@ end
 local function cancelled(master)
   if not master.leaving then return false end
   host.log("info", "upgrade cancelled: the master is stopping")
+  master.control:upgrade_failed("the master is stopping")
   return true
 end
 

@@ -562,7 +562,7 @@ describe("an upgrade that fails its check", function()
     local workers, fds = pids(c), nil
     change(c)
     for _ = 1, 3 do
-      fds = fds or (c:count("upgrade failed") > 0 and c:fds()) -- libuv keeps one of its own from the first on
+      fds = fds or (c:count("upgrade failed") > 0 and c:fds())
       local mark = c:mark()
       c:signal("sigusr2")
       local line = c:wait_log("upgrade failed: .*", mark)
@@ -578,7 +578,7 @@ describe("an upgrade that fails its check", function()
     clients:stop()
     assert.equal(0, #clients.incidents, tostring(clients))
     assert.same(workers, pids(c))
-    assert_fds(c, fds - 6) -- 5 clients, and the one of libuv's
+    assert_fds(c, fds - 5) -- the clients
     c:stop()
   end
 

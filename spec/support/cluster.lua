@@ -34,8 +34,9 @@ function cluster.write(path, text)
   file:close()
 end
 
-local function environment(extra, mark)
+local function environment(extra, mark, dir)
   local variables = uv.os_environ()
+  variables.CLUA_RUNTIME_DIR = dir -- its control socket
   for name, value in pairs(extra or {}) do variables[name] = value or nil end
   variables[MARK] = mark
   local list = {}
@@ -124,7 +125,7 @@ function cluster.start(options)
   local function on_end() open = open - 1 end
   self.silent = function() return open == 0 end
   local handle, pid = uv.spawn(file, {
-    args = args, cwd = dir, env = environment(options.env, self.tag), stdio = { nil, out, options.stderr or err },
+    args = args, cwd = dir, env = environment(options.env, self.tag, dir), stdio = { nil, out, options.stderr or err },
   }, function(code, signal)
     self.code, self.exit_signal = code, signal
     self.handle:close()
