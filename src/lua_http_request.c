@@ -342,13 +342,14 @@ static int request_body(lua_State *L) {
     return take(L, true, "body");
 }
 
-/* req:setMaxBodySize(bytes): for this request alone. */
+/* req:setMaxBodySize(bytes): for this request alone. Returns req; nil, message, "ETOOBIG" when more has come already. */
 static int request_set_max_body_size(lua_State *L) {
     struct http_box *box = lua_http_check(L, 1, &lua_http_request_kind);
     double bytes = luaL_checknumber(L, 2);
     luaL_argcheck(L, bytes >= 0, 2, "a number of bytes is expected");
     if (!box->exchange) return lua_http_closed(L);
     box->exchange->body_limit = bytes >= 9e15 ? UINT64_MAX : (uint64_t)bytes;
+    if (box->exchange->body_bytes > box->exchange->body_limit) return body_error(L, UV_E2BIG);
     lua_pushvalue(L, 1);
     return 1;
 }

@@ -6,7 +6,11 @@ describe("clua.connect.bodyLimit", function()
   local function send(limit, headers)
     local refusal, set
     local req = fakes.request("/", { headers = headers })
-    function req.setMaxBodySize(_, bytes) set = bytes end
+    function req.setMaxBodySize(self, bytes)
+      set = bytes
+      if bytes < 5 then return nil, "more has come", "ETOOBIG" end
+      return self
+    end
     connect.bodyLimit(limit)(req, fakes.response(), function(err) refusal = err end)
     return refusal and refusal.status, set
   end
@@ -24,6 +28,7 @@ describe("clua.connect.bodyLimit", function()
     local status, set = send(10, { ["transfer-encoding"] = "chunked" })
     assert.is_nil(status)
     assert.equal(10, set)
+    assert.equal(413, (send(4, { ["transfer-encoding"] = "chunked" })))
   end)
 
   it("refuses what is no limit", function()

@@ -74,7 +74,9 @@ function response:setHeader(name, value)
 end
 
 function response:getHeader(name)
-  return self.headers[name:lower()]
+  local value = self.headers[name:lower()]
+  if value == nil then return end -- no value at all, as in C
+  return value
 end
 
 function response:removeHeader(name)

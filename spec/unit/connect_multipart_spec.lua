@@ -337,6 +337,8 @@ describe("clua.connect.multipart_parser", function()
       ['filename="a b.txt"'] = "a b.txt",
       ["filename=a.txt"] = "a.txt",
       ['filename="a\\"b"'] = 'a"b',
+      ['filename="C:\\dir\\x.txt"'] = "C:\\dir\\x.txt",
+      ['filename="a\\\\b"'] = "a\\b",
       ['filename="a%22b%0D%0A"'] = 'a"b\r\n',
       ['filename="100%25"'] = "100%25",
       ["filename*=UTF-8''%e2%82%ac%20rates"] = "\226\130\172 rates",

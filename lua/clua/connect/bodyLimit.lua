@@ -22,7 +22,11 @@ return function(limit)
     if declared and declared > bytes then
       return next { status = 413, message = ("the body has %d bytes, more than %d"):format(declared, bytes) }
     end
-    if not declared and req.headers["transfer-encoding"] then req:setMaxBodySize(bytes) end
+    if not declared and req.headers["transfer-encoding"] then
+      local ok, message, code = req:setMaxBodySize(bytes)
+      if code == "ETOOBIG" then return next { status = 413, message = message } end
+      if not ok then return end -- the exchange is over
+    end
     return next()
   end
 end

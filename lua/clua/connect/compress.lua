@@ -75,8 +75,9 @@ end
 
 -- Is the body known to be too short? One whose length is not known yet is taken for long.
 local function is_short(res, body, threshold, head_only)
-  local length = tonumber(res:getHeader("Content-Length")) or (body and #body)
-  if head_only and body == "" and not res:getHeader("Content-Length") then return true end -- nothing is known
+  local declared = res:getHeader("Content-Length")
+  local length = tonumber(declared) or (body and #body)
+  if head_only and body == "" and not declared then return true end -- nothing is known
   return length ~= nil and (length < threshold or length == 0)
 end
 

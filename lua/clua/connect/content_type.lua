@@ -6,7 +6,7 @@ local content_type = {}
 local TOKEN = "^[%w!#$%%&'*+.^_`|~-]+"
 
 -- Reads a token or a quoted string at `at`: value and what comes behind; nil when there is neither.
-function content_type.value(text, at)
+local function read_value(text, at, as_form)
   local token = text:match(TOKEN, at)
   if token then return token, at + #token end
   if text:sub(at, at) ~= '"' then return nil end
@@ -19,15 +19,20 @@ function content_type.value(text, at)
     local c = text:sub(at, at)
     if c == '"' then return table.concat(parts), at + 1 end
     if c ~= "\\" or at == #text then return nil end
-    parts[#parts + 1] = text:sub(at + 1, at + 1)
+    local escaped = text:sub(at + 1, at + 1)
+    parts[#parts + 1] = as_form and not escaped:find('["\\]') and c .. escaped or escaped
     at = at + 2
   end
 end
 
 --- Parameters "; name=value; name="quoted"", from position `at` on.
+-- @tparam string text
+-- @tparam number at
+-- @tparam[opt] boolean as_form browsers do not escape a backslash in forms: it stands for itself, but before '"' and
+--   another one
 -- @treturn table|nil name in lower case -> value; nil when malformed, or when a name occurs twice: two readers may
 --   choose differently
-function content_type.parameters(text, at)
+function content_type.parameters(text, at, as_form)
   local parameters = {}
   while true do
     local name, behind = text:match("^[ \t]*;[ \t]*([%w!#$%%&'*+.^_`|~-]+)=()", at)
@@ -37,7 +42,7 @@ function content_type.parameters(text, at)
       return parameters
     end
     local value
-    value, at = content_type.value(text, behind)
+    value, at = read_value(text, behind, as_form)
     name = name:lower()
     if not value or parameters[name] then return nil end
     parameters[name] = value

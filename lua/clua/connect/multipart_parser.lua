@@ -66,7 +66,7 @@ local function describe(block, max)
   if not fields then return nil, refusal end
   local disposition = fields["content-disposition"] or ""
   local at = disposition:match("^[fF][oO][rR][mM]%-[dD][aA][tT][aA]()")
-  local parameters = at and content_type.parameters(disposition, at)
+  local parameters = at and content_type.parameters(disposition, at, true)
   if not parameters or not parameters.name then return nil, malformed "a part without a name" end
   local encoding = (fields["content-transfer-encoding"] or "binary"):lower()
   if not IDENTITY[encoding] then
