@@ -78,6 +78,14 @@ return function(bounds, mutations)
     for c = 1, #connections do client_steps(s, c, emit) end
   end
 
+  --- Calls visit(before, after) for each word that differs between two states.
+  function model.each_change(s, n, visit)
+    each_loan(function(worker, i)
+      local before, after = s[worker.word[i]], n[worker.word[i]]
+      if before ~= after then visit(before, after) end
+    end)
+  end
+
   function model.check(s)
     for c, connection in ipairs(connections) do
       local readers = 0

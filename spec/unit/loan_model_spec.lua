@@ -2,6 +2,21 @@
 
 local explore = require("spec.support.explore").explore
 local new_model = require "spec.support.loan_model"
+local core = require "spec.support.core"
+local ffi = require "ffi"
+local WORD_NAMES = require("spec.support.loan.layout").WORD_NAMES
+
+-- By the master: from free, to taken, to free. To free: read from the ring, or its worker is dead.
+local TRANSITIONS = {
+  free = "untouched",
+  untouched = "reading back taken free",
+  reading = "answered responding returned free",
+  responding = "returned free",
+  answered = "idle returned free",
+  idle = "reading parked taken free",
+  taken = "returned back free",
+  parked = "free", back = "free", returned = "free",
+}
 
 local ONE_OF_EACH = { connections = 1, requests = 2, loans = 2, kills = 1, steals = 1, drains = 1, truncations = 1 }
 
@@ -20,6 +35,30 @@ end
 describe("the loan protocol", function()
   it("keeps its promises with a kill, a steal, a drain and a truncated message", function()
     assert.is_true(holds(ONE_OF_EACH).states > 100000)
+  end)
+
+  it("is walked through along every transition of a word, in every state that a word has but held", function()
+    local model, seen, states = new_model(ONE_OF_EACH), {}, {}
+    local successors = model.successors
+    function model.successors(s, emit)
+      successors(s, function(name, n, violation)
+        model.each_change(s, n, function(before, after)
+          seen[WORD_NAMES[before] .. " -> " .. WORD_NAMES[after]] = true
+        end)
+        emit(name, n, violation)
+      end)
+    end
+    explore(model)
+    local expected = {}
+    for from, targets in pairs(TRANSITIONS) do
+      states[from] = true
+      for to in targets:gmatch("%a+") do expected[from .. " -> " .. to] = true end
+    end
+    assert.same(expected, seen)
+    for state = 0, tonumber(core.LOAN_STATE_COUNT) - 1 do
+      local name = ffi.string(core.loan_state_name(state))
+      assert.is_true(name == "held" or states[name], name .. " is no state of the model") -- held never changes
+    end
   end)
 
   it("keeps them with two kills and two steals", function()

@@ -4,6 +4,9 @@ local layout = {
   -- Words of a loan (src/segment.h).
   FREE = 0, UNTOUCHED = 1, IDLE = 2, READING = 3, RESPONDING = 4, TAKEN = 5, RETURNED = 6, GIVEN_PARKED = 7,
   GIVEN_BACK = 8, WORD_ANSWERED = 9,
+  WORD_NAMES = {
+    [0] = "free", "untouched", "idle", "reading", "responding", "taken", "returned", "parked", "back", "answered",
+  },
   -- Completions.
   DONE = 1, PARK = 2, BACK = 3, DROP = 4,
   -- Where the master has a connection.
