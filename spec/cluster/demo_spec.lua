@@ -2,38 +2,13 @@
 
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
+local demo = require "spec.support.demo"
 local json = require "cjson"
 local loop = require "spec.support.loop"
 local proc = require "spec.support.proc"
 local uv = require "luv"
 
-local DEMO = uv.cwd() .. "/scripts/demo/"
-
-local function is_free(port)
-  local tcp = uv.new_tcp()
-  local free = tcp:bind("0.0.0.0", port) and tcp:listen(1, function() end)
-  tcp:close()
-  return free
-end
-
--- A number that the demo can add to all its ports: below the range from which clients get theirs.
-local function free_offset(ports)
-  for _ = 1, 100 do
-    local offset = -math.random(1100, 7000)
-    local free = true
-    for _, port in ipairs(ports) do free = free and is_free(port + offset) end
-    if free then return offset end
-  end
-  error("no free ports for the demo")
-end
-
-local function start(script, ports, command)
-  local offset = free_offset(ports)
-  local shell = ("set -- '%s%s' %d"):format(DEMO, script, offset)
-  local self = cluster.start { shell = command and shell .. "; " .. command or shell }
-  self:wait_log("all workers ready")
-  return self, offset
-end
+local start = demo.start
 
 -- Of many requests on connections of their own, until `enough` has been seen.
 local function pids_of(port, enough)
@@ -47,8 +22,6 @@ local function pids_of(port, enough)
   end, 20, enough .. " workers to answer")
   return seen
 end
-
-math.randomseed(uv.hrtime() % 2 ^ 31)
 
 describe("scripts/demo/main.lua", function()
   local PORTS = { 33749, 8080, 33750, 33751 }
