@@ -100,6 +100,8 @@ uninstall: ## remove what install copied
 	rm -rf '$(DESTDIR)$(PREFIX)/share/doc/clua'
 	rm -f '$(DESTDIR)$(PREFIX)/lib/systemd/system/clua@.service' '$(DESTDIR)$(PREFIX)/lib/systemd/system/clua@.socket'
 	rm -f '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/clua.conf'
+	rm -f '$(DESTDIR)$(PREFIX)/share/man/man1/clua.1' '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_clua'
+	rm -f '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/clua'
 
 clean: ## remove what was built
 	rm -rf build
@@ -244,6 +246,10 @@ install: all
 		sed 's|/usr/local/|$(PREFIX)/|' scripts/systemd/$$unit >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit && \
 		chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit || exit 1; done
 	install -D -m 644 scripts/systemd/clua.tmpfiles.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/clua.conf'
+	install -D -m 644 scripts/man/clua.1 '$(DESTDIR)$(PREFIX)/share/man/man1/clua.1'
+	install -d '$(DESTDIR)$(PREFIX)/share/bash-completion/completions' '$(DESTDIR)$(PREFIX)/share/zsh/site-functions'
+	build/clua completion bash >'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/clua'
+	build/clua completion zsh >'$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_clua'
 
 $(OUT)/clua: $(OBJECTS) $(OUT)/made-with/link
 	$(call step,LINK,$@) $(LINK) -o $@ $(OBJECTS) $(LIBS)

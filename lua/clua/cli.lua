@@ -17,11 +17,16 @@ local cli = {}
 
 --- Names of the commands, as `clua help` lists them.
 cli.commands = {
+  "completion",
   "help",
+  "log-level",
+  "logs",
+  "ps",
   "reload",
   "scale",
   "status",
   "stop",
+  "top",
   "upgrade",
 }
 

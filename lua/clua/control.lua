@@ -194,7 +194,10 @@ local function accept(self)
   if self.count > CLIENTS_MAX then
     return give_up(client, ("%d clients are connected already"):format(CLIENTS_MAX), "EAGAIN")
   end
-  client:send { hello = "clua", protocol = Control.PROTOCOL, version = self.version, pid = uv.os_getpid() }
+  client:send {
+    hello = "clua", protocol = Control.PROTOCOL, version = self.version, pid = uv.os_getpid(),
+    generation = self.master.upgrades,
+  }
   read(client)
 end
 

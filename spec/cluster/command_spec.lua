@@ -14,7 +14,7 @@ describe("clua COMMAND", function()
     local out, err, code = clua "help"
     assert.same({ "", 0 }, { err, code })
     for _, name in ipairs(cli.commands) do
-      assert.truthy(out:find("\n  " .. name .. " +%S"), name .. " is not listed:\n" .. out)
+      assert.truthy(out:find("\n  " .. name:gsub("%-", "%%-") .. " +%S"), name .. " is not listed:\n" .. out)
       local usage, _, status = clua("help", name)
       assert.equal(0, status)
       assert.truthy(usage:find("Usage: clua " .. name, 1, true), usage)

@@ -271,3 +271,101 @@ describe("clua stop", function()
     conn:close()
   end)
 end)
+
+describe("clua ps", function()
+  after_each(cluster.cleanup)
+
+  it("lists the clusters of this user that live", function()
+    local c = cluster.up { app = "hello", options = { cnum = 2 } }
+    local other = cluster.up { app = "hello", master = { control = "here" }, options = { cnum = 1 },
+      env = { CLUA_RUNTIME_DIR = c.dir } }
+    local out, err, code = control.run(c, "ps")
+    assert.same({ "", 0 }, { err, code })
+    for _, one in ipairs { c, other } do
+      assert.truthy(out:find(("\n%s +%d +running +%d +0 +%%d+ s +127.0.0.1:0\n"):format(one.dir:match("[^/]+$"):gsub(
+        "%-", "%%-"), one.pid, #one:workers())), out)
+    end
+    other:signal("sigkill")
+    other:wait_exit()
+    out = control.run(c, "ps", "--json")
+    assert.equal(1, select(2, out:gsub("\n", "")))
+    assert.equal(c.pid, cjson.decode(out).pid)
+    c:stop()
+    out, err, code = control.run(c, "ps", "--json")
+    assert.same({ "", "", 0 }, { out, err, code })
+  end)
+end)
+
+describe("clua log-level", function()
+  after_each(cluster.cleanup)
+
+  it("shows the level, and sets it", function()
+    local c = up()
+    assert.same({ "info\n", "", 0 }, { control.run(c, "log-level") })
+    quietly(c, "log-level", "debug")
+    assert.same({ "debug\n", "", 0 }, { control.run(c, "log-level") })
+    c:wait_log("log level changed from info to debug")
+    assert_fails(USAGE, "must be one of", control.run(c, "log-level", "loud"))
+    c:stop()
+  end)
+end)
+
+describe("clua logs", function()
+  after_each(cluster.cleanup)
+
+  local function last(c, count)
+    return table.concat({ unpack(c.lines, #c.lines - count + 1) }, "\n") .. "\n"
+  end
+
+  it("shows the last lines as they were written", function()
+    local c = up()
+    assert.same({ last(c, 2), "", 0 }, { control.run(c, "logs", "-n", "2") })
+    assert.same({ "", "", 0 }, { control.run(c, "logs", "-n", "0") })
+    assert_fails(USAGE, "must be a whole number", control.run(c, "logs", "-n", "x"))
+    c:stop()
+  end)
+
+  it("reopen opens the files anew", function()
+    local c = cluster.up { app = "hello", options = { cnum = 1 } }
+    quietly(c, "logs", "reopen")
+    c:wait_log("log files opened anew")
+    c:stop()
+  end)
+
+  it("-f follows, over an upgrade, and ends with the master", function()
+    local c = up()
+    local text, code = "", nil
+    local pipe = uv.new_pipe(false)
+    local handle
+    handle = assert(uv.spawn(cluster.binary, { args = { "logs", "-f", "-n", "0", "--control", control.path(c) },
+      stdio = { nil, pipe, 2 } }, function(status)
+      code = status
+      handle:close()
+    end))
+    pipe:read_start(function(_, bytes)
+      text = text .. (bytes or "")
+      if not bytes then pipe:close() end
+    end)
+    -- Lines come only once the command has connected.
+    local level, shown = { "debug", "info" }, nil
+    c:wait(function()
+      shown = text:find("log level changed")
+      if not shown then
+        control.run(c, "log-level", level[1])
+        level = { level[2], level[1] }
+      end
+      return shown
+    end, "a line to be followed")
+    c:signal("sigusr2")
+    c:wait_log("upgraded, generation 1")
+    c:wait(function()
+      if text:find("log level changed.*upgraded, generation 1.*log level changed") then return true end
+      control.run(c, "log-level", level[1])
+      level = { level[2], level[1] }
+    end, "a line of the upgraded master")
+    c:stop()
+    c:wait(function() return code end, "the command to end")
+    assert.equal(0, code)
+    assert.truthy(text:find("master%[%d+%] info: stopping\n"), text)
+  end)
+end)

@@ -33,22 +33,16 @@ end
 
 function upgrade.run(args)
   local client = target.open(args)
-  local before, why = client:request "status"
-  if not before then return target.fail("upgrade", why) end
   local done, message, code = client:request("upgrade", { wait = args.wait })
   client:close()
   if done then return 0 end
   if not args.wait or code ~= "EOF" and code ~= "ECONNRESET" then return target.fail("upgrade", message) end
-  client, message = reconnect(client.path, before.master.pid)
-  if not client then return target.fail("upgrade", message) end
   local after
-  after, message = client:request "status"
-  client:close()
+  after, message = reconnect(client.path, client.pid)
   if not after then return target.fail("upgrade", message) end
-  if after.master.generation <= before.master.generation then
-    return target.fail("upgrade", "the connection was cut off, and the master is the one that it was")
-  end
-  return 0
+  after:close()
+  if after.generation > client.generation then return 0 end
+  return target.fail("upgrade", "the connection was cut off, and the master is the one that it was")
 end
 
 return upgrade

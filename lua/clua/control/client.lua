@@ -29,8 +29,8 @@ end
 
 --- Connects.
 -- @tparam string path
--- @treturn Client|nil with `pid` and `version` of the master; nil, message, code: "ENOENT", "ECONNREFUSED" (nobody is
---   there), "EACCES", "ETIMEDOUT", "EPROTO", ...
+-- @treturn Client|nil with `pid`, `version` and `generation` (upgrades so far) of the master; nil, message, code:
+--   "ENOENT", "ECONNREFUSED" (nobody is there), "EACCES", "ETIMEDOUT", "EPROTO", ...
 function Client.open(path)
   local socket, message, code = net.connect { path = path, timeout = PATIENCE_S }
   if not socket then return nil, message, code end
@@ -43,7 +43,7 @@ function Client.open(path)
   elseif hello and (hello.hello ~= "clua" or hello.protocol ~= PROTOCOL) then
     message, code = ("it does not speak protocol %d of clua"):format(PROTOCOL), "EPROTO"
   elseif hello then
-    self.pid, self.version = hello.pid, hello.version
+    self.pid, self.version, self.generation = hello.pid, hello.version, hello.generation
     return self
   end
   self:close()
