@@ -19,6 +19,7 @@
 #include <fcntl.h>
 
 #include "buffer.h"
+#include "http_access.h"
 #include "http_connection.h"
 #include "http_date.h"
 #include "http_response.h"
@@ -51,6 +52,20 @@ static uv_timer_t *ticker;
 static uv_timer_cb on_tick;
 static uv_prepare_t *preparing;
 static uv_prepare_cb on_prepare;
+
+uint64_t uv_hrtime(void) {
+    return 1;
+}
+
+const char *uv_strerror(int err) {
+    (void)err;
+    return "";
+}
+
+int uv_ip_name(const struct sockaddr *address, char *text, size_t size) {
+    (void)address;
+    return snprintf(text, size, "127.0.0.1") < 0;
+}
 
 uint64_t uv_now(const uv_loop_t *loop) {
     (void)loop;
@@ -140,6 +155,14 @@ void worker_request_begin(void) {
     in_execution++;
 }
 
+void worker_request_took(uint64_t took_ns) {
+    (void)took_ns;
+}
+
+void worker_answered(unsigned status) {
+    (void)status;
+}
+
 void worker_request_end(void) {
     CHECK(in_execution > 0);
     in_execution--;
@@ -151,7 +174,7 @@ static struct stream *stream; /* NULL: closed, and its hooks have been told */
 static enum loan_state loan;
 static struct buffer output;
 static size_t taken; /* by the kernel at most, before the rest is queued; 0: all */
-static int null_fd = -1, file_fd = -1;
+static int null_fd = -1, file_fd = -1, access_fd = -1;
 static bool was_parked;
 
 int uv_fileno(const uv_handle_t *handle, uv_os_fd_t *fd) {
@@ -585,11 +608,30 @@ static void compare(const char *bytes, size_t len) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* Every request is logged, to a file that is read again: a line must be one, whatever the request was. */
+static const char access_text[] = "|$request|$request_method $request_uri $server_protocol|$status|$body_bytes_sent|"
+                                  "$http_host$http_user_agent$http_content_length|$sent_http_x|$remote_addr|";
+
+static void check_lines(void) {
+    static char text[1 << 20];
+    CHECK(http_access_flush());
+    ssize_t len = pread(access_fd, text, sizeof text, 0);
+    CHECK(len >= 0 && ftruncate(access_fd, 0) == 0);
+    if (len == 0) return;
+    CHECK(text[0] == '|' && text[len - 1] == '\n');
+    for (ssize_t i = 0; i < len; i++) {
+        CHECK((text[i] >= 0x20 && text[i] < 0x7f) || text[i] == '\n');
+        CHECK(text[i] != '\n' || (text[i - 1] == '|' && (i == len - 1 || text[i + 1] == '|')));
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (null_fd < 0) {
         static char zeros[FILE_BYTES];
         null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
         file_fd = memfd_create("file", MFD_CLOEXEC);
+        access_fd = open(".", O_TMPFILE | O_RDWR | O_APPEND | O_CLOEXEC, 0600);
+        CHECK(access_fd >= 0 && http_access_open(access_fd, access_text, false, 1, "fuzz") == 0);
         CHECK(null_fd >= 0 && file_fd >= 0 && write(file_fd, zeros, sizeof zeros) == sizeof zeros);
     }
     if (size == 0) return 0;
@@ -600,6 +642,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     control_len = controls;
     control_at = 0;
     run(bytes, len, controls > 0 && (data[1] & 1));
+    check_lines();
     compare(bytes, len);
     return 0;
 }
