@@ -58,19 +58,24 @@ static void keep(struct capture *capture, const char *bytes, size_t len) {
 
 static void take(struct capture *capture, const char *bytes, size_t len) {
     while (len > 0) {
-        const char *newline = memchr(bytes, '\n', len);
-        size_t line = newline ? (size_t)(newline - bytes) : len, room = CAPTURE_LINE_BYTES - capture->len;
+        const char *end = memchr(bytes, '\n', len);
+        size_t line = end ? (size_t)(end - bytes) : len, room = CAPTURE_LINE_BYTES - capture->len;
+        const char *mark = memchr(bytes, LOG_MARK, line); /* ends what has no end, but makes no line of nothing */
+        if (mark) {
+            end = mark;
+            line = (size_t)(mark - bytes);
+        }
         if (line > room) {
             line = room;
-            newline = NULL;
+            end = NULL;
         }
-        if (newline && capture->len == 0) {
-            write_line(capture, bytes, line);
+        if (end && capture->len == 0) {
+            if (line > 0 || !mark) write_line(capture, bytes, line);
         } else {
             keep(capture, bytes, line);
-            if (newline) write_rest(capture);
+            if (end) write_rest(capture);
         }
-        if (newline) line++;
+        if (end) line++;
         bytes += line;
         len -= line;
     }

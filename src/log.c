@@ -75,9 +75,7 @@ static void to_standard_error(const char *bytes, size_t len) {
 /* The pipe is full when the worker writes more than the master reads: that it may wait for. A master that reads nothing
  * at all is stopped, and must not stop its workers. False: the master is gone. */
 static bool to_master(const char *bytes, size_t len) {
-    static bool stuck, torn;
-    if (torn && *bytes != '\n' && !to_master("\n", 1)) return false;
-    torn = false;
+    static bool stuck;
     while (len > 0) {
         struct pollfd pipe = {.fd = STDERR_FILENO, .events = POLLOUT};
         int ready = poll(&pipe, 1, stuck ? 0 : PIPE_PATIENCE_MS);
@@ -89,7 +87,6 @@ static bool to_master(const char *bytes, size_t len) {
         if (n < 0) return errno != EPIPE;
         bytes += n;
         len -= (size_t)n;
-        torn = len > 0;
     }
     return true;
 }
@@ -167,6 +164,7 @@ static char *put_text(char *p, const char *end, enum log_level level, const char
 static void write_line(enum log_level level, const char *text, size_t len) {
     char line[LINE_BYTES], *p = line, *end = line + sizeof line;
     if (captured) {
+        *p++ = LOG_MARK;
         p = put_text(put_priority(p, level), end, level, text, len);
         if (to_master(line, (size_t)(p - line))) return;
         log_end_capture();

@@ -2,12 +2,15 @@
  * mix; a full disk or a closed pipe loses lines, never the process.
  *
  * Lines go to standard error: in a master through log_sink.h; in a worker that is a pipe to the master (capture.h), which
- * adds what a line begins with, so the worker writes only <N> of sd-daemon(3) and the text. */
+ * adds what a line begins with, so the worker writes only LOG_MARK, <N> of sd-daemon(3) and the text. */
 #ifndef CLUA_LOG_H
 #define CLUA_LOG_H
 
 #include <stdbool.h>
 #include <stddef.h>
+
+/* In front of a line of log.h: whatever was printed before it, and has no end of its own, ends there. */
+#define LOG_MARK '\x1e'
 
 /* OUT is not a level that can be chosen: what a worker has written to its standard output or error, always shown. */
 enum log_level { CLUA_LOG_DEBUG, CLUA_LOG_INFO, CLUA_LOG_WARN, CLUA_LOG_ERROR, CLUA_LOG_OUT };
