@@ -185,6 +185,46 @@ describe("the access log", function()
     ends({ path = "a", formt = "json" }, EXIT_USAGE, "dispatch.lua:2: .*unknown option 'formt', did you mean 'format'")
   end)
 
+  it("is written once for all requests of a turn", function()
+    local c = start { app = "hello", options = { cnum = 1 } }
+    local conn = assert(client.connect(c:address()))
+    assert.equal(200, (conn:request("GET", "/")))
+    local function writes() return tonumber(read(("/proc/%d/io"):format(c:workers()[1].pid)):match("syscw: (%d+)")) end
+    local before, count = writes(), 100
+    conn:send(client.format("GET", "/"):rep(count))
+    for _ = 1, count do assert.equal(200, (conn:response("GET"))) end
+    wait_lines(c, count + 1)
+    -- The answers, the lines, and what else a worker may have to say.
+    assert.is_true(writes() - before < count / 4, writes() - before)
+    conn:close()
+    c:stop()
+  end)
+
+  it("has what was answered in the turn in which a script ends the process", function()
+    local c = start { files = { ["app.lua"] = [[
+      local http = require "clua.http"
+      local server = http.createServer(function(req, res)
+        if req.url == "/exit" then os.exit(7) end
+        res:finish("answered")
+      end)
+      require("clua").ready(function(socket) server:emit("connection", socket) end)
+    ]] }, app = "app.lua", master = { restart_delay = 0.01 }, options = { cnum = 1, linger = 60 } }
+    local one, two = assert(client.connect(c:address())), assert(client.connect(c:address()))
+    for _, conn in ipairs { one, two } do assert.equal(200, (conn:request("GET", "/before"))) end
+    local pid = c:workers()[1].pid
+    assert(uv.kill(pid, "sigstop"))
+    one:send(client.format("GET", "/last"))
+    two:send(client.format("GET", "/exit"))
+    loop.wait(function() return one.written and two.written end, 10)
+    assert(uv.kill(pid, "sigcont"))
+    c:wait_log("exited, pid " .. pid .. ", status 7")
+    local answered = one:response("GET") == 200
+    local list = lines(c.dir .. "/access.log")
+    assert.equal(answered and 3 or 2, #list, table.concat(list, "\n"))
+    for _, conn in ipairs { one, two } do conn:close() end
+    c:stop()
+  end)
+
   it("is not lost when workers end: by a reload, a stop, or an error", function()
     local c = start { app = "hello", options = { cnum = 2 } }
     local clients = load.start(c:address(), { clients = 10, think = 0.005 })

@@ -110,16 +110,26 @@ describe("what a worker writes", function()
   end)
 
   it("is not lost when it is killed right after: its last words stand in front of its death", function()
-    local c = cluster.up { app = "talks", options = { cnum = 1 } }
+    local c = cluster.up { app = "talks", options = { cnum = 1, linger = 60 } }
     local conn = assert(client.connect(c:address()))
+    local _, _, pid = conn:request("POST", "/log", nil, "debug nothing")
+    -- The master sees all of it at once: the words, as many as a pipe takes, and the death.
+    assert(uv.kill(c.pid, "sigstop"))
     conn:send(client.format("POST", "/die", nil, "farewell"))
+    c:wait(function() return not proc.alive(tonumber(pid)) end, "the worker to die")
+    assert(uv.kill(c.pid, "sigcont"))
     c:wait_log("exited, pid .*killed by SIGKILL")
-    local order = {}
+    local order, words = {}, 0
     for _, entry in ipairs(c:events()) do
-      if entry.level == "out" then order[#order + 1] = entry.text end
-      if entry.text:find("killed by SIGKILL") then order[#order + 1] = "dead" end
+      if entry.text == "word " .. words + 1 then
+        words = words + 1
+      elseif entry.level == "out" then
+        order[#order + 1] = entry.text
+      elseif entry.text:find("killed by SIGKILL") then
+        order[#order + 1] = "dead after " .. words
+      end
     end
-    assert.same({ "farewell", "and half a", "dead" }, order)
+    assert.same({ "farewell", "and half a", "dead after 3000" }, order)
     conn:close()
     c:stop()
   end)
