@@ -168,6 +168,7 @@ int lua_http_open(lua_State *L) {
     host_metatable(L, SERVER, server_methods, server_meta);
     lua_newtable(L);
     luaL_register(L, NULL, functions);
+    lua_http_file_open(L);
     lua_http_class(L, &lua_http_request_class);
     lua_setfield(L, -2, "request");
     lua_http_class(L, &lua_http_response_class);

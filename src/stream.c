@@ -325,11 +325,20 @@ static int begin_write(struct stream *stream) {
     return stream_publish(stream, stream->claim == LOAN_HELD ? LOAN_HELD : LOAN_RESPONDING) ? 0 : UV_ECANCELED;
 }
 
+/* libuv knows no MSG_MORE. */
+static int send_more(struct stream *stream, const char *bytes, size_t len) {
+    ssize_t n;
+    do {
+        n = send(stream_fd(stream), bytes, len, MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? (errno == EAGAIN ? UV_EAGAIN : -errno) : (int)n;
+}
+
 /* What the kernel takes now; 0 when something is queued already. Number of bytes or UV_E*. */
 static int try_write(struct stream *stream, const char *bytes, size_t len) {
     if (stream->queued_bytes > 0) return 0;
     uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)len);
-    int n = uv_try_write(&stream->uv.stream, &buf, 1);
+    int n = stream->more_follows ? send_more(stream, bytes, len) : uv_try_write(&stream->uv.stream, &buf, 1);
     if (n == UV_EAGAIN) return 0;
     if (n > 0) stream->written += (uint32_t)n;
     return n;

@@ -51,7 +51,8 @@ struct stream {
     bool unowned : 1;            /* the master kept no descriptor: cannot be parked or given back */
     uint8_t woken_from;          /* state before the read that is under way, 0 when it was not one that can be taken */
     bool reading : 1, ended : 1, closing : 1, shut_after_write : 1, shut : 1;
-    bool outgoing : 1; /* this process has opened it */
+    bool outgoing : 1;     /* this process has opened it */
+    bool more_follows : 1; /* other bytes come right behind what is written: one packet for both */
 };
 
 /* Makes a stream of a connected, non-blocking socket (TCP or unix). On success the stream owns fd; on failure the

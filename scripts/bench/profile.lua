@@ -1,4 +1,4 @@
--- `make profile [CASE=name]`: where the instructions of a request go, by owner and by function, from callgrind.
+-- `make profile [CASE=name]`: where the instructions of a request go, by owner, by our own file, and by function, from callgrind.
 local callgrind = dofile(__dirname .. "/callgrind.lua")
 
 local LEAST = 0.005 -- of the whole; functions below are not shown
@@ -16,6 +16,16 @@ local function show(case)
   print(("\n%s: %.0f instructions a request, in all processes of the cluster"):format(case.name, all))
   for _, row in ipairs(sorted(owners, function(n) return n end)) do
     if row.n >= 0.5 then print(("%8.0f  %4.1f %%  %s"):format(row.n, row.n / all * 100, row.key)) end
+  end
+  print ""
+  local files = {}
+  for _, entry in pairs(sums) do
+    -- The name of a function that begins with an inlined one is given the header of that.
+    local file = callgrind.owner(entry) == "clua" and (entry.file:match "/src/([%w_]+)%.[ch]$" or "others")
+    if file then files[file] = (files[file] or 0) + entry.instructions end
+  end
+  for _, row in ipairs(sorted(files, function(n) return n end)) do
+    if row.n >= 10 then print(("%8.0f  %4.1f %%  clua: %s"):format(row.n, row.n / all * 100, row.key)) end
   end
   print ""
   for _, row in ipairs(sorted(sums, function(entry) return entry.instructions end)) do

@@ -22,19 +22,11 @@ local known = {
   fallthrough = "boolean",
 }
 
--- O_NONBLOCK: opening a FIFO must not stop the loop.
-local OPEN_FLAGS = bit.bor(uv.constants.O_RDONLY, uv.constants.O_NONBLOCK or 0x800, 0x80000)
-
--- An open regular file: fd, stat; or nil, message, code.
+-- An open regular file: fd, and of its stat what file.answer wants; or nil, message, code.
 local function open(path)
-  local fd, message, code = uv.fs_open(path, OPEN_FLAGS, 0)
-  if not fd then return nil, message, code end
-  local stat
-  stat, message, code = uv.fs_fstat(fd)
-  if stat and stat.type == "file" then return fd, stat end
-  uv.fs_close(fd)
-  if not stat then return nil, message, code end
-  return nil, path .. " is not a regular file", stat.type == "directory" and "EISDIR" or "EINVAL"
+  local fd, size, ino, sec, nsec = core.open_file(path)
+  if not fd then return nil, size, ino end
+  return fd, { size = size, ino = ino, mtime = { sec = sec, nsec = nsec } }
 end
 
 -- The variant that the client wants most and that is stored beside the file, or the file itself.
@@ -124,7 +116,7 @@ end
 --- The answer from an open file; it stays the caller's to close. Waits until all has been handed to the kernel.
 -- @param res
 -- @tparam number fd
--- @tparam table stat of it
+-- @tparam table stat of it: size, ino, mtime = { sec, nsec }, as uv.fs_fstat has them
 -- @tparam string content_type
 -- @tparam string method of the request
 -- @tparam table headers of the request, names in lower case; of use are Range and the conditions
@@ -193,7 +185,7 @@ function file.send(res, path, given)
   local ok, sent
   ok, sent, message, code = pcall(file.answer, res, fd, stat, given.type or mime.type(path), core.method(res),
     conditions_of(res))
-  uv.fs_close(fd)
+  core.close_file(fd)
   if not ok then error(sent, 0) end
   return sent, message, code
 end
