@@ -3,6 +3,7 @@
 local cjson = require "cjson"
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
+local control = require "spec.support.control"
 local proc = require "spec.support.proc"
 local prometheus = require "spec.support.prometheus"
 local status = require "spec.support.status"
@@ -313,6 +314,26 @@ describe("the admin listener", function()
     assert.equal(200, (ask(c, "/readyz")))
     assert.truthy(c:find("event reload of 127"))
     assert.is_nil(c:find("event %a+ of admin"))
+  end)
+
+  it("is none of the registrations that clua reload waits for, and clua scale leaves it alone", function()
+    local c = up { { "127.0.0.1:0", "answers", { cnum = 1 } } }
+    local pid = c:workers("admin")[1].pid
+    local _, err, code = control.run(c, "reload", "--wait")
+    assert.same({ "", 0 }, { err, code })
+    assert.equal(pid, c:workers("admin")[1].pid)
+    _, err, code = control.run(c, "reload", "admin", "--wait")
+    assert.same({ "", 0 }, { err, code })
+    assert.not_equal(pid, c:wait_workers(1, "admin")[1].pid)
+    _, err, code = control.run(c, "scale", "admin", "2")
+    assert.truthy(err:find("there is one", 1, true), err)
+    assert.not_equal(0, code)
+    local out = control.run(c, "status", "--json")
+    local _, body = ask(c, "/status")
+    local mine, theirs = cjson.decode(out), cjson.decode(body)
+    assert.equal(theirs.master.pid, mine.master.pid)
+    assert.equal(#theirs.registrations, #mine.registrations)
+    assert.truthy(out:find('"buckets":[]', 1, true), out)
   end)
 
   it("passes on any number of figures", function()

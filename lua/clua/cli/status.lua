@@ -65,7 +65,7 @@ function status.run(args)
   client:close()
   if not found then return target.fail("status", message) end
   if args.json then
-    print(require("cjson").encode(found))
+    print(require("clua.status.json").encode(found.registrations, found.master))
     return 0
   end
   print(head(found))

@@ -35,11 +35,13 @@ end }
 
 known.reload = { arguments = { name = "string", wait = "boolean" }, run = function(master, given, answer)
   if master.stopping then return answer(nil, BUSY, "ESHUTDOWN") end
-  local left, failures = #master.registrations, {}
+  local left, failures = 0, {}
   if given.name then
     local found, message, code = find(master, given.name)
     if not found then return answer(nil, message, code) end
     left = 1
+  else
+    for _, registration in ipairs(master.registrations) do left = left + (registration.builtin and 0 or 1) end
   end
   master:reload(given.name, function(failure)
     left = left - 1
