@@ -86,7 +86,7 @@ guard-update: ## write them down anew, on purpose
 
 lint: ## check layout, layers, C and Lua without running anything
 	@$(DEPS) build lint
-	@$(MAKE) -s -k -O $(JOBS) lint-format lint-layers lint-lua lint-cppcheck lint-tidy
+	@$(MAKE) -s -k -O $(JOBS) lint-format lint-layers lint-lua lint-cppcheck lint-tidy lint-documented
 	@echo 'lint: no findings'
 
 format: ## lay out the C files as lint wants them
@@ -310,7 +310,7 @@ build/fuzz/seed: scripts/fuzz/seeds.lua spec/core/http_requests.lua $(wildcard s
 
 # ---- lint ------------------------------------------------------------------------------------------------------------
 
-.PHONY: lint-format lint-layers lint-lua lint-cppcheck lint-tidy
+.PHONY: lint-format lint-layers lint-lua lint-cppcheck lint-tidy lint-documented
 
 lint-format:
 	$(call step,LINT,clang-format) clang-format --dry-run -Werror $(C_FILES) $(H_FILES) $(DEV_C_FILES) || \
@@ -325,6 +325,9 @@ lint-lua:
 lint-cppcheck:
 	$(call step,LINT,cppcheck) cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
 		--suppress=normalCheckLevelMaxBranches --error-exitcode=1 -Isrc $(DEFINE) $(C_FILES) $(DEV_C_FILES)
+
+lint-documented: all
+	$(call step,LINT,documented) build/clua scripts/dev/documented.lua
 
 lint-tidy: $(patsubst %.c,build/lint/%.tidy,$(C_FILES) $(DEV_C_FILES))
 

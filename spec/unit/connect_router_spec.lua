@@ -186,6 +186,8 @@ describe("connect.router", function()
     assert.equal("GET, HEAD, OPTIONS, PUT", res.headers.allow)
     assert.equal("get HEAD /x ", fakes.send(app, "/x", { method = "HEAD" }):body())
     assert.equal(404, fakes.send(app, "/y", { method = "OPTIONS" }).statusCode)
+    app:patch("/x", echo "patch")
+    assert.equal("patch PATCH /x ", fakes.send(app, "/x", { method = "PATCH" }):body())
   end)
 
   it("decides 405 behind the last of its routes: the right one may stand after a middleware", function()
