@@ -34,7 +34,8 @@ end
 local function coding_of(req, inflate)
   local name = (req.headers["content-encoding"] or "identity"):lower():match("^%s*(.*%S)") or ""
   if name == "identity" or name == "" then return false end
-  if inflate and (name == "gzip" or name == "x-gzip" or name == "deflate") then return name end
+  local is_known = name == "gzip" or name == "x-gzip" or name == "deflate"
+  if is_known and inflate and codings.can_decode() then return name end
   return nil, body.refusal(415, "the content coding '" .. name .. "' is not taken")
 end
 

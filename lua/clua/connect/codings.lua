@@ -93,6 +93,11 @@ end
 
 -- ---- in --------------------------------------------------------------------------------------------------------
 
+--- Is the library that decodes there?
+function codings.can_decode()
+  return (pcall(require, "zlib"))
+end
+
 --- A new stream that decodes gzip and zlib.
 -- @tparam string who needs it, for the message of a missing library
 -- @treturn function(bytes, sink) -> true; calls sink(bytes) with what comes out, in pieces of 1 MiB at most, until

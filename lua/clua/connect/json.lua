@@ -26,7 +26,7 @@ local DEFAULTS = {
 -- @tparam[opt=true] boolean given.strict only an object or an array at the top
 -- @tparam[opt=32] number given.depth of nested objects and arrays
 -- @tparam[opt] table given.types media types, "*" allowed; default "application/json", "application/*+json"
--- @tparam[opt=true] boolean given.inflate take bodies with Content-Encoding gzip or deflate (lua-zlib)
+-- @tparam[opt=true] boolean given.inflate take bodies with Content-Encoding gzip or deflate, with lua-zlib
 -- @tparam[opt] function given.verify function(req, text): sees the text before it is parsed, for signatures of
 --   webhooks; false refuses it by 403
 -- @treturn function(req, res, next)

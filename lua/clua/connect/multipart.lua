@@ -157,7 +157,7 @@ end
 -- @tparam[opt=4096] number given.header_size bytes of the headers of a part
 -- @tparam[opt=16] number given.headers how many a part may have
 -- @tparam[opt=5] number given.depth of brackets in names
--- @tparam[opt=true] boolean given.inflate take bodies with Content-Encoding gzip or deflate (lua-zlib)
+-- @tparam[opt=true] boolean given.inflate take bodies with Content-Encoding gzip or deflate, with lua-zlib
 -- @treturn function(req, res, next)
 -- @raise wrong options, no such directory
 return function(given)

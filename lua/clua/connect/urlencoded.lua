@@ -26,7 +26,7 @@ local DEFAULTS = {
 -- @tparam[opt=5] number given.depth how many pairs of brackets in a name
 -- @tparam[opt=true] boolean given.nested false: brackets are a part of the name
 -- @tparam[opt] table given.types media types
--- @tparam[opt=true] boolean given.inflate take bodies with Content-Encoding gzip or deflate (lua-zlib)
+-- @tparam[opt=true] boolean given.inflate take bodies with Content-Encoding gzip or deflate, with lua-zlib
 -- @treturn function(req, res, next)
 -- @raise wrong options
 return function(given)
