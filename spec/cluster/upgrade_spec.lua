@@ -439,13 +439,14 @@ describe("a changed dispatch script", function()
     busy:send(client.format("GET", "/sleep/500"))
     c:wait_log("sleep begins")
     rewrite(c, script { { { "127.0.0.1:0", "127.0.0.3:" .. port }, "slow", options } })
-    upgrade(c)
+    local mark = upgrade(c)
     local added = "127.0.0.3:" .. port
     get(kept)
     get(added)
     wait_refused(removed)
     assert.equal(200, (busy:response("GET")))
     assert.equal(200, (idle:request("GET", "/")))
+    c:wait_log("reload of .* done", mark) -- its workers are told another name; until then the next is refused
     -- And back: the address was given up, it can be bound again.
     rewrite(c, script { { { "127.0.0.1:0", removed }, "slow", options } })
     upgrade(c)
