@@ -1,0 +1,69 @@
+-- What `make install` brings: a program that runs from where it is, and units that systemd takes.
+
+local cluster = require "spec.support.cluster"
+local uv = require "luv"
+
+local EXPOSURE_MAX = 25 -- tenths, as systemd-analyze counts; above 40 it says so itself
+
+-- Standard output and error, exit status.
+local function run(command)
+  local pipe = io.popen(command .. ' 2>&1; echo "status $?"')
+  local text = pipe:read("*a")
+  pipe:close()
+  local output, status = text:match("^(.*)status (%d+)\n$")
+  return output, tonumber(status)
+end
+
+local function remove(path)
+  local request = uv.fs_scandir(path)
+  for name, kind in function() return request and uv.fs_scandir_next(request) end do
+    if kind == "directory" then remove(path .. "/" .. name) else uv.fs_unlink(path .. "/" .. name) end
+  end
+  uv.fs_rmdir(path)
+end
+
+describe("make install", function()
+  if cluster.binary:find("asan", 1, true) then return pending "installs the program without sanitizers" end
+  local dir, units
+
+  local function make(target)
+    local output, status = run(("env -u MAKEFLAGS -u MAKELEVEL make -s %s PREFIX=%s/usr"):format(target, dir))
+    assert.equal(0, status, output)
+  end
+
+  setup(function()
+    dir = assert(uv.fs_mkdtemp("/tmp/clua-spec-XXXXXX"))
+    assert(uv.fs_chmod(dir, tonumber("755", 8)))
+    units = dir .. "/usr/lib/systemd/system/"
+    make "install"
+  end)
+
+  teardown(function() remove(dir) end)
+
+  it("brings a program that needs nothing else of clua", function()
+    cluster.write(dir .. "/script.lua", 'print(require("clua.http").createServer and "well")\n')
+    assert.same({ "well\n", 0 }, { run(("cd / && %s/usr/bin/clua %s/script.lua"):format(dir, dir)) })
+    uv.fs_unlink(dir .. "/script.lua")
+  end)
+
+  it("brings units that systemd takes, and that let the service do little", function()
+    if select(2, run "systemd-analyze --version") ~= 0 then return pending "needs systemd-analyze" end
+    local both = units .. "clua@.service " .. units .. "clua@.socket"
+    assert.same({ "", 0 }, { run("systemd-analyze verify --man=no " .. both) })
+    local output, status = run(("systemd-analyze security --offline=yes --threshold=%d %sclua@.service"):format(
+      EXPOSURE_MAX, units))
+    assert.equal(0, status, output)
+  end)
+
+  it("brings a line for systemd-tmpfiles", function()
+    local file = assert(io.open(dir .. "/usr/lib/tmpfiles.d/clua.conf"))
+    assert.truthy(file:read("*a"):find("\nd /run/clua ", 1, true))
+    file:close()
+  end)
+
+  it("is undone by make uninstall", function()
+    make "uninstall"
+    local left = run(("find %s -type f"):format(dir))
+    assert.equal("", left)
+  end)
+end)
