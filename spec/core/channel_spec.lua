@@ -254,12 +254,14 @@ describe("channel", function()
   end)
 
   it("refuses or accepts a thousand random packets as the shapes say, and keeps no descriptor", function()
-    local LOGS = tonumber(core.CHANNEL_LOGS)
+    local LOGS, ANSWER, ASK = tonumber(core.CHANNEL_LOGS), tonumber(core.CHANNEL_ANSWER), tonumber(core.CHANNEL_ASK)
+    local ASK_BYTES = tonumber(ffi.sizeof(message.u.ask))
     local fixed = { [1] = nil, [3] = 0, [5] = 4, [6] = 4, [7] = 0, [8] = 0, [9] = 4 }
     local function has_shape(type, count, payload, descriptors)
       local len = #payload
       if type == 1 then return count >= 1 and count <= LOANS_MAX and descriptors <= count and len == LOAN * count end
       if type == LOGS then return descriptors <= 2 and len == 4 end
+      if type == ANSWER then return descriptors <= 1 and len == ASK_BYTES end
       if descriptors > 0 then return false end
       if type == 2 then return count <= LOANS_MAX and len == 4 * count end
       if type == 4 then return true end
@@ -269,6 +271,7 @@ describe("channel", function()
       if type == 10 then
         return len >= 8 and ffi.cast("const uint32_t *", ffi.cast("const char *", payload))[1] <= len - 8
       end
+      if type == ASK then return len == ASK_BYTES end
       return fixed[type] ~= nil and fixed[type] == len
     end
 
@@ -277,7 +280,7 @@ describe("channel", function()
     local before = fd_count()
     local accepted, refused = 0, 0
     for round = 1, 1000 do
-      local type = math.random(0, 13)
+      local type = math.random(0, ASK + 2)
       local count = math.random(3) == 1 and math.random(0, 70) or math.random(0, 2)
       local len = ({ 0, 4, 4 * count, LOAN * count, 8, math.random(0, 40) })[math.random(6)]
       local bytes = {}
