@@ -4,13 +4,23 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <linux/sockios.h>
 #include <uv.h>
 
 #include "channel.h"
+
+/* Of packets that nobody has read, as the kernel accounts for them: some hundred bytes each besides what is in them. */
+enum { UNREAD_MAX_BYTES = 32 * 1024 };
+
+static bool is_read(int channel_fd) {
+    int unread = 0;
+    return ioctl(channel_fd, SIOCOUTQ, &unread) < 0 || unread <= UNREAD_MAX_BYTES;
+}
 
 static int write_all(int fd, const char *bytes, size_t len) {
     for (size_t done = 0; done < len;) {
@@ -24,6 +34,7 @@ static int write_all(int fd, const char *bytes, size_t len) {
 
 int answer_send(int channel_fd, uint32_t what, const char *bytes, size_t len) {
     static struct channel_message message;
+    if (!is_read(channel_fd)) return UV_EAGAIN;
     int fd = memfd_create("clua-answer", MFD_CLOEXEC);
     if (fd < 0) return -errno;
     int err = write_all(fd, bytes, len);

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* MASTER. 0; UV_EAGAIN when the channel is full, UV_E*. Never blocks. */
+/* MASTER. 0; UV_EAGAIN when much that was sent has not been read yet: it would keep answers in memory; UV_E*. Never blocks. */
 int answer_send(int channel_fd, uint32_t what, const char *bytes, size_t len);
 
 /* WORKER. All bytes of the memfd, malloc'ed; closes it. 0 or UV_E*. */

@@ -235,6 +235,8 @@ describe("channel", function()
       refused(head(core.CHANNEL_DELIVER, 0, 4) .. "four", 3)
       refused(head(core.CHANNEL_LOANS, 1, LOAN) .. ("x"):rep(LOAN), 2)
       refused(head(core.CHANNEL_RECALL, 1, 4) .. "four", LOANS_MAX)
+      refused(head(core.CHANNEL_ANSWER, 0, 4) .. "four", 2)
+      refused(head(core.CHANNEL_ASK, 0, 4) .. "four", 1)
     end)
 
     it("carries more descriptors than any packet may", function()

@@ -22,6 +22,7 @@ if not pcall(ffi.typeof, "struct core_layout") then
     uint32_t core_blame_switch(uint32_t ticket);
 
     int close(int fd);
+    void free(void *memory);
     int dup(int fd);
     int pipe(int fds[2]);
     int fcntl(int fd, int command, ...);
