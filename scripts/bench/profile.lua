@@ -1,4 +1,5 @@
--- `make profile [CASE=name]`: where the instructions of a request go, by owner, by our own file, and by function, from callgrind.
+-- `make profile [CASE=name]`: where the instructions of a request go, by owner, by our own file and by function; from
+-- callgrind.
 local callgrind = dofile(__dirname .. "/callgrind.lua")
 
 local LEAST = 0.005 -- of the whole; functions below are not shown
