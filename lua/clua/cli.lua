@@ -24,6 +24,7 @@ cli.commands = {
   "ps",
   "reload",
   "scale",
+  "serve",
   "status",
   "stop",
   "top",

@@ -19,6 +19,7 @@ local systemd = require "clua.systemd"
 local trace = require "clua.trace"
 local upgrade = require "clua.upgrade"
 local usage = require "clua.usage"
+local Watch = require "clua.watch"
 local wire = require "clua.wire"
 
 local EXIT_FORCED = 3
@@ -196,6 +197,22 @@ local function supervise(self, registration)
   }
 end
 
+-- known: what the workers had told of before an upgrade
+local function watch(self, registration, known)
+  local wanted, script = registration.options.watch, registration.options.script
+  if not wanted then return end
+  Watch.announce()
+  local paths = { unpack(wanted) }
+  if script:sub(1, 1) ~= "=" then table.insert(paths, 1, script) end
+  for _, path in ipairs(known or {}) do paths[#paths + 1] = path end
+  registration.watch = Watch.new {
+    name = registration.name, paths = paths, directory = self.directory, changed = function()
+      registration.supervisor:give_up_incoming()
+      self:reload(registration.name)
+    end,
+  }
+end
+
 -- What blame.lua needs of a master.
 local function blaming(self)
   return { now = now, after = after, emit = function(event, ...) emit(self, event, ...) end }
@@ -255,6 +272,7 @@ local function go_on(self, state)
     upgrade.adopt_listeners(state, registration, previous[registration], listen_if_possible)
   end
   for _, registration in ipairs(registrations) do
+    watch(self, registration, previous[registration] and previous[registration].watched)
     if previous[registration] then
       upgrade.adopt(state, registration, previous[registration])
     else
@@ -300,6 +318,7 @@ function Master:dispatch()
     registration.pool = core.pool(registration.options)
     self.by_pool[registration.pool] = registration
     supervise(self, registration)
+    if not state then watch(self, registration) end
   end
   if state then
     logs.open_access(self)
@@ -354,6 +373,11 @@ end
 
 function events.broadcast(self, registration, serial, pid, name, bytes)
   local worker = registration.supervisor.workers[serial]
+  if name == Watch.TOPIC then
+    local path = wire.decode(bytes)
+    if registration.watch and type(path) == "string" then registration.watch:add(path) end
+    return
+  end
   if name == "master" then
     local message, why = wire.decode(bytes)
     if why then

@@ -6,6 +6,7 @@ local core = require "clua.core.master"
 local names = require "clua.names"
 local options = require "clua.options"
 local replies = require "clua.replies"
+local trace = require "clua.trace"
 local usage = require "clua.usage"
 
 local registration = {}
@@ -18,6 +19,7 @@ local known = {
   group = "string", args = "table", mode = "integer|string", balance = "function", ready_timeout = "number",
   term_timeout = "number", hang_timeout = "number", steal_after = "number", linger = "number", queue_max = "integer",
   queue_timeout = "number", quarantine = "number", idle_timeout = "number", defer_accept = "boolean",
+  watch = "boolean|table",
   access_log = "string|table",
 }
 
@@ -69,6 +71,18 @@ local function socket_mode(mode, where)
   return number
 end
 
+-- Array of what is watched beside the worker script, or nil.
+local function watched(watch)
+  if not watch then return nil end
+  local paths = type(watch) == "table" and watch or {}
+  for i, path in ipairs(paths) do
+    if type(path) ~= "string" then
+      usage.fail(3, "register: watch[%d] must be the path of a file or directory, got %s", i, type(path))
+    end
+  end
+  return paths
+end
+
 --- Checks what a script has given to register(); wrong use is an error at the line of that call.
 -- @tparam[opt] string directory of relative socket paths
 -- @treturn table { name =, specs =, options = }
@@ -90,7 +104,8 @@ function registration.new(name, path, given, directory)
     usage.fail(2, "register: option 'lost' has %d bytes, at most %d go together with 'quarantine'", #all.lost,
       LOST_BYTES)
   end
-  all.name, all.script = text, find_script(path)
+  all.watch = watched(all.watch)
+  all.name, all.script = text, path:sub(1, 1) == "=" and path or find_script(path)
   all.args, all.argc = pack_args(all.args)
   all.directory = directory -- in which its workers run
   return { name = text, specs = specs, options = all }
@@ -124,13 +139,13 @@ local function check_script(self)
   file:close()
   local chunk
   chunk, message = loadfile(script)
-  if not chunk then usage.refuse(message) end
+  if not chunk then usage.refuse(trace.syntax(message, script)) end
 end
 
 --- Whether its workers could start: a typo is to end the start here, not to crash worker after worker.
 -- Raises an error (clua.usage) when the script is missing or does not compile, or the user cannot be had.
 function registration.check(self)
-  if not self.builtin then check_script(self) end
+  if self.options.script:sub(1, 1) ~= "=" then check_script(self) end
   local ok, why, code = core.check_user(self.options.user or "", self.options.group or "")
   if not ok then usage.refuse(("register %s: %s"):format(self.name, why), code) end
 end

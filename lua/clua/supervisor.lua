@@ -354,6 +354,14 @@ function Supervisor:reload(done)
   end_step(self)
 end
 
+--- Ends a replacement that is not ready yet: it would be the wrong one by now. Its reload fails.
+function Supervisor:give_up_incoming()
+  local replacing = self.replacing
+  if not replacing or self.stopping then return end
+  replacing.worker.leaving, replacing.worker.killed = "reload", true
+  self.ops.kill(replacing.worker.serial)
+end
+
 -- A worker that has asked for it (maxc, max_rss).
 function recycle(self, worker, reason)
   worker.recycling = reason

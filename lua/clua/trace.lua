@@ -169,12 +169,16 @@ end
 
 --- Text of an error of loadfile(), or of require() for a file that does not compile: message and the line itself.
 -- @tparam string message of ours, never one that a client has a part in: its file is read
+-- @tparam[opt] string path of the file, which a message may have shortened
 -- @treturn string
-function trace.syntax(message)
+function trace.syntax(message, path)
   local short = message:match("^error loading module .-:\n%s*(.*)$") or message
+  if path then short = short:gsub("^[^\n]-(:%d+: )", function(rest) return path .. rest end) end
   local file, line = short:match("^([^\n]-):(%d+): ")
   if not file then return short end
-  return short .. source_line { file = file, line = tonumber(line) }
+  local shown = source_line { file = file, line = tonumber(line) }
+  if shown == "" then shown = source_line { file = file, line = tonumber(line) - 1 } end -- at the end of the file
+  return short .. shown
 end
 
 -- ---- the page ------------------------------------------------------------------------------------------------------

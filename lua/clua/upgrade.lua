@@ -44,7 +44,7 @@ end
 function upgrade.needs_reload(old, new)
   old, new = plain(old), plain(new)
   local masters = { "cnum", "gone", "lost", "queue_max", "queue_timeout", "steal_after", "hang_timeout", "mode",
-    "quarantine", "idle_timeout", "defer_accept" }
+    "quarantine", "idle_timeout", "defer_accept", "watch" }
   for _, name in ipairs(masters) do
     old[name], new[name] = nil, nil
   end
@@ -99,6 +99,7 @@ local function state_of(master)
       name = registration.name, options = plain(registration.options), addresses = addresses,
       count = registration.supervisor.count, accepting = registration.accepting,
       supervisor = registration.supervisor:state(),
+      watched = registration.watch and registration.watch:files(),
       quarantine = { deaths = registration.quarantine.deaths, refused = registration.quarantine.refused },
     }
   end

@@ -13,6 +13,8 @@ local Worker = Emitter.class("Worker")
 local boot = core.boot()
 local singleton
 
+if boot and os.getenv("CLUA_WATCH") then require "clua.watch.report" end
+
 --- Fields: `id` (position in its registration, from 1), `name` (of the registration), `pid`, `remain`, `scores`.
 function Worker.__index(_, key)
   if key == "remain" then return (core.figures()) end
@@ -61,6 +63,7 @@ function Worker:ready(fn)
   if not boot then
     usage.fail(1, "ready: this is no worker: register this script in a dispatch script and run that")
   end
+  self.has_called_ready = true
   core.ready(fn or function(socket) socket:destroy() end, (self.term_timeout or boot.term_timeout) * 1000)
   return self
 end
