@@ -23,6 +23,7 @@ cli.commands = {
   "logs",
   "ps",
   "reload",
+  "repl",
   "scale",
   "serve",
   "status",
