@@ -19,6 +19,7 @@ local cli = {}
 cli.commands = {
   "completion",
   "help",
+  "new",
   "log-level",
   "logs",
   "ps",
@@ -28,6 +29,7 @@ cli.commands = {
   "serve",
   "status",
   "stop",
+  "test",
   "top",
   "upgrade",
 }

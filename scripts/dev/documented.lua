@@ -29,7 +29,9 @@ local PUBLIC = {
   mime = { mime = "clua.mime" },
   net = { net = "clua.net", server = function() return require("clua.net").Server end },
   options = { options = "clua.options" },
+  repl = { repl = "clua.repl" },
   socket = { socket = "clua.socket" },
+  testing = { testing = "clua.testing", app = function() return require("clua.testing").Cluster end },
   timer = {
     timer = "clua.timer",
     t = function()
@@ -44,9 +46,10 @@ local PUBLIC = {
 
 -- Parts of the others, that no script requires.
 local INTERNAL = {
-  access_log = true, admin = true, blame = true, callable = true, cli = true, control = true, logs = true,
-  names = true, quarantine = true, registration = true, replies = true, restart = true, status = true,
-  supervisor = true, systemd = true, trace = true, upgrade = true, wire = true,
+  access_log = true, admin = true, blame = true, callable = true, cli = true, control = true,
+  livereload = true, logs = true, names = true, quarantine = true, registration = true, replies = true,
+  restart = true, serve = true, status = true, supervisor = true, systemd = true, trace = true,
+  upgrade = true, watch = true, wire = true,
 }
 
 -- Functions that users do not call, with the reason.

@@ -25,6 +25,8 @@ describe("clua.repl", function()
       assert.same({ incomplete = true }, run(text), text)
     end
     assert.truthy(run("x = = 1").error:find("unexpected symbol near '='", 1, true))
+    assert.is_true(repl.is_incomplete "repl:1: unexpected symbol near '<eof>'")
+    assert.is_false(repl.is_incomplete "repl:1: '=' expected near 'x'")
     assert.truthy(run("end").error)
   end)
 
