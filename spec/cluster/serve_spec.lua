@@ -185,10 +185,11 @@ describe("watch mode", function()
     c:wait_log "model.lua:1: at start"
     c:wait_log "reload of %S+ failed"
     assert.equal("<p>one</p>", body(c))
-    replace(c.dir .. "/model.lua", "require('clua.timer').sleep(1000)")
-    c:wait_log("reload of %S+ started", nil, 2)
-    c:wait(function() return #c:workers() == 3 end, "a worker that never becomes ready")
-    replace(c.dir .. "/model.lua", model "mended")
+    -- Not to be waited for until its ready_timeout.
+    cluster.write(c.dir .. "/model.lua", model "mended")
+    replace(c.dir .. "/app.lua", "print 'waits' require('clua.timer').sleep(1000)")
+    c:wait_log "out: waits"
+    replace(c.dir .. "/app.lua", APP)
     wait_body(c, "mended")
     c:stop()
   end)
