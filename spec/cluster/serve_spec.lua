@@ -189,8 +189,8 @@ describe("watch mode", function()
     cluster.write(c.dir .. "/model.lua", model "mended")
     replace(c.dir .. "/app.lua", "print 'waits' require('clua.timer').sleep(1000)")
     c:wait_log "out: waits"
-    replace(c.dir .. "/app.lua", APP)
-    wait_body(c, "mended")
+    replace(c.dir .. "/app.lua", (APP:gsub("<p>", "<p>new ")))
+    wait_body(c, "new mended")
     c:stop()
   end)
 
