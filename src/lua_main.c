@@ -137,7 +137,9 @@ static bool load_worker(const char *script) {
         host_add_path(script);
         return host_load_file(script);
     }
-    return host_load_string("return require(arg[0]:sub(2))", script);
+    /* What waits cannot do so inside of require(): a module that is to wait returns a function. */
+    return host_load_string("local main = require(arg[0]:sub(2)) if type(main) == 'function' then return main() end",
+                            script);
 }
 
 static int worker_main(void) {

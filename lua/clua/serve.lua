@@ -45,11 +45,13 @@ local function is_waiting()
   return active
 end
 
-local worker = require("clua").Worker()
-if flags.livereload then require("clua.livereload").install() end
-local app = flags.directory and directory_app() or run_script()
-if is_callable(app) or (type(app) == "table" and type(app.emit) == "function") then
-  serve(app)
-elseif not worker.has_called_ready and not is_waiting() then
-  error(path .. " is no app: return a function(req, res) at its end, or call cluster.ready()", 0)
+return function()
+  local worker = require("clua").Worker()
+  if flags.livereload then require("clua.livereload").install() end
+  local app = flags.directory and directory_app() or run_script()
+  if is_callable(app) or (type(app) == "table" and type(app.emit) == "function") then
+    serve(app)
+  elseif not worker.has_called_ready and not is_waiting() then
+    error(path .. " is no app: return a function(req, res) at its end, or call cluster.ready()", 0)
+  end
 end
