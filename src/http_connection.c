@@ -295,6 +295,7 @@ int http_connection_open(struct stream *stream, const struct http_config *config
     stream_own(stream, &stream_hooks, connection);
     stream->claim = LOAN_READING;
     worker_clients_speak_first();
+    uv_update_time(stream->uv.handle.loop); /* its time begins now, however long this turn has taken so far */
     http_enter(connection, HTTP_STATE_IDLE);
     read_or_not(connection);
     http_deadline_set(connection);

@@ -10,13 +10,14 @@
 
 #include "log.h"
 
-enum { BUFFERS_KEPT = 16, BUFFER_KEPT_BYTES = 2 * HTTP_BATCH_BYTES };
+enum { BUFFERS_KEPT = 16, BUFFER_KEPT_BYTES = 2 * HTTP_BATCH_BYTES, LATE_MS = 5 * WHEEL_TICK_MS };
 
 static struct wheel wheel;
 static uv_timer_t ticker;
 static uv_prepare_t settler;
 static uv_idle_t idler;
-static bool opened;
+static bool opened, let_pass;
+static uint64_t ticked_at_ms;
 static struct http_connection *settling;
 static void (*settle_hook)(struct http_connection *), (*expired_hook)(struct http_connection *);
 static struct buffer *buffers[BUFFERS_KEPT];
@@ -36,8 +37,15 @@ static void expired(struct wheel_entry *entry, void *data) {
     expired_hook(connection);
 }
 
+/* Timers run before the poll. When a handler has held up the loop, what clients have sent meanwhile lies unread in their
+ * sockets: it is read before anybody is found to be late. */
 static void tick(uv_timer_t *timer) {
-    wheel_advance(&wheel, uv_now(timer->loop), expired, NULL);
+    uint64_t now_ms = uv_now(timer->loop);
+    bool late = now_ms - ticked_at_ms > LATE_MS && !let_pass;
+    ticked_at_ms = now_ms;
+    let_pass = late;
+    if (late) return;
+    wheel_advance(&wheel, now_ms, expired, NULL);
     if (wheel.count == 0) uv_timer_stop(timer);
 }
 
@@ -88,7 +96,8 @@ void http_loop_deadline(struct http_connection *connection, uint64_t deadline_ms
     if (deadline_ms == 0) return;
     if (wheel_is_set(&connection->timer) && connection->timer.deadline_ms <= deadline_ms) return;
     if (wheel.count == 0) {
-        wheel_catch_up(&wheel, uv_now(ticker.loop));
+        ticked_at_ms = uv_now(ticker.loop);
+        wheel_catch_up(&wheel, ticked_at_ms);
         uv_timer_start(&ticker, tick, WHEEL_TICK_MS, WHEEL_TICK_MS);
     }
     wheel_set(&wheel, &connection->timer, deadline_ms);

@@ -309,3 +309,31 @@ for (let i = 0; i < 400; i++) one(i)
     assert.equal("good 400 connections 4\n", text)
   end)
 end)
+
+describe("a worker that was held up", function()
+  after_each(cluster.cleanup)
+
+  it("reads what its clients have sent meanwhile before it finds them late", function()
+    local c = cluster.up { app = "app.lua", options = { cnum = 1 }, files = { ["app.lua"] = [[
+      local server = require("clua.http").createServer({ headersTimeout = 1 }, function(req, res)
+        if req.url == "/block" then
+          print "blocks"
+          require("luv").sleep(2500)
+        end
+        res:finish "ok"
+      end)
+      require("clua").ready(function(socket) server:emit("connection", socket) end)
+    ]] } }
+    local slow, other = assert(client.connect(c:address())), assert(client.connect(c:address()))
+    slow:send(GET:sub(1, 20))
+    assert.equal(200, (client.get(c:address(), "/"))) -- by then the first part has been read
+    other:send("GET /block HTTP/1.1\r\nHost: a\r\n\r\n")
+    c:wait_log("blocks$")
+    slow:send(GET:sub(21))
+    assert.equal(200, (slow:response("GET")))
+    assert.equal(200, (other:response("GET")))
+    slow:close()
+    other:close()
+    c:stop()
+  end)
+end)

@@ -77,7 +77,7 @@ describe("clua.net", function()
       for _, socket in ipairs(sockets) do
         if not socket.closed then return false end
       end
-      return proc.count_fds(uv.os_getpid()) == fds_before
+      return proc.count_fds(uv.os_getpid()) <= fds_before -- the collector may have closed what an earlier file left
     end, "all descriptors to be closed")
   end)
 

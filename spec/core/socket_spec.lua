@@ -88,7 +88,8 @@ describe("clua.socket", function()
     peer:close()
     wait(function() return socket.closed end, "the socket to close")
     turns(3)
-    assert.equal(fds_before, proc.count_fds(uv.os_getpid()), "descriptors")
+    local fds = proc.count_fds(uv.os_getpid()) -- the collector may have closed what an earlier file left
+    assert.is_true(fds <= fds_before, ("%d descriptors, %d before"):format(fds, fds_before))
   end)
 
   describe("events", function()
