@@ -62,6 +62,7 @@ static bool has_shape(const struct channel_message *message, size_t fd_count) {
     case CHANNEL_FIRST:
         return head->len == 0;
     case CHANNEL_DELIVER:
+    case CHANNEL_EVALUATE:
         return true;
     case CHANNEL_SETTINGS:
         return head->len == sizeof message->u.settings;

@@ -41,6 +41,8 @@ enum channel_type {
     CHANNEL_ANSWER,     /* ask: what was asked for, in a memfd; without one when the receiver is out of descriptors */
     /* worker -> master */
     CHANNEL_ASK, /* ask: the admin worker wants to know something of the cluster */
+    /* master -> worker */
+    CHANNEL_EVALUATE, /* bytes[len]: code of the operator's. A type of its own, since messages are other workers' */
 };
 
 enum leave_reason { LEAVE_TERM = 1, LEAVE_MAXC, LEAVE_MAX_RSS };

@@ -407,7 +407,7 @@ static int core_kill(lua_State *L) {
     return step(L, SLOT_EVENT_KILL);
 }
 
-/* deliver(serial, bytes): true, or nil, message, code */
+/* deliver(serial, bytes[, evaluate]): a message, or code to be run; true, or nil, message, code */
 static int core_deliver(lua_State *L) {
     static struct channel_message message;
     size_t len;
@@ -415,7 +415,8 @@ static int core_deliver(lua_State *L) {
     const char *bytes = luaL_checklstring(L, 2, &len);
     if (!slot) return host_fail(L, UV_ESRCH);
     if (len > sizeof message.u.bytes) return host_fail(L, UV_E2BIG);
-    message.head = (struct channel_head){.type = CHANNEL_DELIVER, .len = (uint32_t)len};
+    uint16_t type = lua_toboolean(L, 3) ? CHANNEL_EVALUATE : CHANNEL_DELIVER;
+    message.head = (struct channel_head){.type = type, .len = (uint32_t)len};
     memcpy(message.u.bytes, bytes, len);
     int err = slot_send(slot, &message);
     if (err < 0) return host_fail(L, err);

@@ -35,6 +35,10 @@ static void worker_message(const char *bytes, size_t len) {
     run_event("message", bytes, len);
 }
 
+static void worker_evaluate(const char *bytes, size_t len) {
+    run_event("evaluate", bytes, len);
+}
+
 /* on_event("answer", bytes, what); bytes "": it could not be taken */
 static void worker_answer(uint32_t what, const char *bytes, size_t len) {
     lua_State *L = host_state();
@@ -63,13 +67,14 @@ static size_t heap_bytes(void) {
 static const struct worker_hooks hooks = {
     .on_loan = worker_loan,
     .on_message = worker_message,
+    .on_evaluate = worker_evaluate,
     .on_answer = worker_answer,
     .on_drain = worker_drain,
     .on_exit = worker_exit,
     .heap_bytes = heap_bytes,
 };
 
-/* setup(on_event): on_event(kind, bytes) for "message", "answer", "drain", "exit" */
+/* setup(on_event): on_event(kind, bytes) for "message", "evaluate", "answer", "drain", "exit" */
 static int core_setup(lua_State *L) {
     luaL_checktype(L, 1, LUA_TFUNCTION);
     luaL_unref(L, LUA_REGISTRYINDEX, on_event_ref);

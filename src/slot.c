@@ -151,6 +151,7 @@ static void handle_packet(struct slot *slot, const struct channel_message *messa
     case CHANNEL_RECALL:
     case CHANNEL_DRAIN:
     case CHANNEL_DELIVER:
+    case CHANNEL_EVALUATE:
     case CHANNEL_SETTINGS:
     case CHANNEL_LOGS:
     case CHANNEL_QUARANTINE:

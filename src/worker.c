@@ -238,6 +238,9 @@ static void handle_packet(const int *fds, size_t fd_count) {
     case CHANNEL_DELIVER:
         if (worker.hooks->on_message) worker.hooks->on_message(message->u.bytes, message->head.len);
         break;
+    case CHANNEL_EVALUATE:
+        if (worker.hooks->on_evaluate) worker.hooks->on_evaluate(message->u.bytes, message->head.len);
+        break;
     case CHANNEL_SETTINGS:
         log_set_level((enum log_level)message->u.settings.log_level);
         break;

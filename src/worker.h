@@ -16,6 +16,7 @@
 struct worker_hooks {
     void (*on_loan)(struct stream *stream); /* a connection to serve; its stream has no hooks yet */
     void (*on_message)(const char *bytes, size_t len);
+    void (*on_evaluate)(const char *bytes, size_t len);
     void (*on_answer)(uint32_t what, const char *bytes, size_t len); /* bytes NULL: it could not be taken */
     void (*on_drain)(void); /* told to finish: by the master, by SIGTERM, or because the master has died */
     void (*on_exit)(void);  /* all is finished: the process ends with status 0 after this */

@@ -13,6 +13,7 @@ local Registration = require "clua.registration"
 local requests = require "clua.control.requests"
 local usage = require "clua.usage"
 local uv = require "luv"
+local wire = require "clua.wire"
 
 local json = cjson.new()
 json.encode_invalid_numbers "null"
@@ -27,6 +28,7 @@ local CLIENTS_MAX = 64
 local LINE_BYTES = 65536
 local UNDER_WAY_MAX = 32 -- requests of one client that have no answer yet
 local EVENT_BYTES = 262144 -- what may wait for a client before events are left out
+local EVALUATION_S = 60 -- in which code in a worker must end
 local STALL_S = 30 -- in which a client must take what waits for it
 local EXIT_SYSTEM = 111
 
@@ -126,12 +128,20 @@ local function handle(self, request)
     message.id = request.id
     self:event(message)
   end
+  function stream.note(what) -- logged once a connection
+    if self.noted[what] then return end
+    self.noted[what] = true
+    local uid, pid = core.peer(self.pipe:fileno())
+    host.log("warn", ("control socket: user %s (pid %s) %s"):format(tostring(uid), tostring(pid), what))
+  end
   host.spawn(function()
     local ok, err = xpcall(requests.run, function(err)
       return type(err) == "table" and err or debug.traceback(err, 2)
     end, self.control.master, request, answer, stream)
     if ok then return end
-    if type(err) == "table" then return answer(nil, err.message, err.code) end
+    if type(err) == "table" then
+      return answer(nil, (err.message:gsub("^clua/[%w_/-]+%.lua:%d+: ", "")), err.code) -- no line of the user's
+    end
     host.log("error", ("request '%s' of the control socket: %s"):format(tostring(request.op), err))
     answer(nil, "a bug of clua: see the log of the master", "EFAULT")
   end)
@@ -182,7 +192,8 @@ local function accept(self)
   local pipe = unref(uv.new_pipe(false))
   if not self.pipe:accept(pipe) then return pipe:close() end
   local client = setmetatable({
-    control = self, pipe = pipe, rest = "", under_way = 0, left_out = 0, on_close = {}, stall = unref(uv.new_timer()),
+    control = self, pipe = pipe, rest = "", under_way = 0, left_out = 0, on_close = {}, noted = {},
+    stall = unref(uv.new_timer()),
   }, Client)
   self.count = self.count + 1
   self.clients[client] = true
@@ -246,7 +257,7 @@ end
 -- @tparam[opt] table before result of state() before an upgrade
 function Control.open(master, before)
   local self = setmetatable({
-    master = master, clients = {}, count = 0, waiters = {}, link = "",
+    master = master, clients = {}, count = 0, waiters = {}, link = "", evaluations = {}, last_evaluation = 0,
     version = require("clua.core.master").itself().version,
   }, Control)
   master.control = self
@@ -273,6 +284,49 @@ end
 --- What crosses an upgrade; nil without a socket. The descriptor does too.
 function Control:state()
   return self.path and { fd = self.pipe:fileno(), path = self.path, link = self.link }
+end
+
+-- ---- code that runs in a worker -------------------------------------------------------------------------------------
+
+--- Hands code to a worker; answer() comes when it has been run, when the worker is gone, or when that takes too long.
+-- @tparam table worker of clua.supervisor
+-- @tparam string code
+-- @tparam function answer
+function Control:evaluate(worker, code, answer)
+  self.last_evaluation = self.last_evaluation + 1
+  local id, timer = self.last_evaluation, unref(uv.new_timer())
+  local ok, message, failure = require("clua.core.master").deliver(worker.serial, wire.encode({ id = id, code = code },
+    "master", 0), true)
+  if not ok then
+    timer:close()
+    return answer(nil, "the worker cannot be reached: " .. message, failure)
+  end
+  local function done(...)
+    self.evaluations[id] = nil
+    timer:close()
+    answer(...)
+  end
+  self.evaluations[id] = { serial = worker.serial, done = done }
+  timer:start(EVALUATION_S * 1000, 0, function()
+    done(nil, ("not done after %d s: it goes on in the worker"):format(EVALUATION_S), "ETIMEDOUT")
+  end)
+end
+
+--- What a worker says of it: untrusted bytes.
+function Control:evaluated(serial, bytes)
+  local result = wire.decode(bytes)
+  local evaluation = type(result) == "table" and self.evaluations[result.id]
+  if evaluation and evaluation.serial == serial then
+    result.id = nil
+    evaluation.done(result)
+  end
+end
+
+--- A worker has ended: it answers nobody any more.
+function Control:worker_gone(serial)
+  for _, evaluation in pairs(self.evaluations) do
+    if evaluation.serial == serial then evaluation.done(nil, "the worker has ended", "ECONNRESET") end
+  end
 end
 
 --- Tells who waits for the upgrade that it has failed. When it succeeds, their connections end.

@@ -8,6 +8,7 @@ local Control = require "clua.control"
 local core = require "clua.core.master"
 local host = require "clua.core.host"
 local Emitter = require "clua.emitter"
+local evaluate = require "clua.evaluate"
 local logs = require "clua.logs"
 local options = require "clua.options"
 local place = require "clua.control.place"
@@ -356,6 +357,7 @@ end
 function events.exit(self, registration, serial, status, signal, lived, scores, executing, killed_for)
   local name = signal and core.signal_name(signal)
   local unasked = not registration.supervisor:is_leaving(serial)
+  self.control:worker_gone(serial)
   registration.supervisor:on_exit(serial, {
     status = status, signal = name, killed_for = killed_for, lived = lived, scores = scores,
     executing = blame.describe(executing),
@@ -373,6 +375,10 @@ end
 
 function events.broadcast(self, registration, serial, pid, name, bytes)
   local worker = registration.supervisor.workers[serial]
+  if name == evaluate.REPLY then
+    self.control:evaluated(serial, bytes)
+    return
+  end
   if name == Watch.TOPIC then
     local path = wire.decode(bytes)
     if registration.watch and type(path) == "string" then registration.watch:add(path) end

@@ -3,6 +3,7 @@
 
 local core = require "clua.core.worker"
 local Emitter = require "clua.emitter"
+local evaluate = require "clua.evaluate"
 local host = require "clua.core.host"
 local usage = require "clua.usage"
 local wire = require "clua.wire"
@@ -25,6 +26,7 @@ function Worker.__index(_, key)
 end
 
 local function on_event(kind, bytes, what)
+  if kind == "evaluate" then return evaluate.run(bytes, core.broadcast) end
   if kind ~= "message" then
     singleton:emit(kind, bytes, what)
     return

@@ -159,6 +159,15 @@ describe("clua reload", function()
     c:stop()
   end)
 
+  it("--wait does not wait for workers of clua's own, which are not reloaded", function()
+    local c = cluster.up { app = "hello", master = { admin = "127.0.0.1:0" }, options = { cnum = 1 } }
+    local admin = c:workers("admin")[1]
+    quietly(c, "reload", "--wait")
+    assert.equal(admin.pid, c:workers("admin")[1].pid)
+    assert_fails(FAILED, "'admin' is a worker of clua's own: there is one", control.run(c, "scale", "admin", "2"))
+    c:stop()
+  end)
+
   it("--wait fails with the reason when a new worker does not get ready", function()
     local c = up()
     local before = c:workers()

@@ -257,6 +257,7 @@ describe("channel", function()
 
   it("refuses or accepts a thousand random packets as the shapes say, and keeps no descriptor", function()
     local LOGS, ANSWER, ASK = tonumber(core.CHANNEL_LOGS), tonumber(core.CHANNEL_ANSWER), tonumber(core.CHANNEL_ASK)
+    local EVALUATE = tonumber(core.CHANNEL_EVALUATE)
     local ASK_BYTES = tonumber(ffi.sizeof(message.u.ask))
     local fixed = { [1] = nil, [3] = 0, [5] = 4, [6] = 4, [7] = 0, [8] = 0, [9] = 4 }
     local function has_shape(type, count, payload, descriptors)
@@ -266,7 +267,7 @@ describe("channel", function()
       if type == ANSWER then return descriptors <= 1 and len == ASK_BYTES end
       if descriptors > 0 then return false end
       if type == 2 then return count <= LOANS_MAX and len == 4 * count end
-      if type == 4 then return true end
+      if type == 4 or type == EVALUATE then return true end
       if type == 11 then
         return len >= 12 and ffi.cast("const uint32_t *", ffi.cast("const char *", payload))[2] <= len - 12
       end
@@ -282,7 +283,7 @@ describe("channel", function()
     local before = fd_count()
     local accepted, refused = 0, 0
     for round = 1, 1000 do
-      local type = math.random(0, ASK + 2)
+      local type = math.random(0, EVALUATE + 2)
       local count = math.random(3) == 1 and math.random(0, 70) or math.random(0, 2)
       local len = ({ 0, 4, 4 * count, LOAN * count, 8, math.random(0, 40) })[math.random(6)]
       local bytes = {}

@@ -53,13 +53,14 @@ end
 --- Asks, and waits for the answer.
 -- @tparam string op
 -- @tparam[opt] table arguments; `wait`: the answer may take its time
+-- @tparam[opt=10] number patience seconds for an answer without `wait`
 -- @treturn table|nil the result; nil, message, code
-function Client:request(op, arguments)
+function Client:request(op, arguments, patience)
   local request = {}
   for name, value in pairs(arguments or {}) do request[name] = value end
   self.last = self.last + 1
   request.op, request.id = op, self.last
-  self.socket:setTimeout(request.wait and 0 or PATIENCE_S)
+  self.socket:setTimeout(request.wait and 0 or patience or PATIENCE_S)
   local ok, why, failure = self.socket:write(cjson.encode(request) .. "\n")
   if not ok then return nil, why, failure end
   while true do

@@ -71,6 +71,9 @@ known.scale = { arguments = { name = "string", count = "integer" }, needs = { "n
     if master.stopping then return answer(nil, BUSY, "ESHUTDOWN") end
     local registration, message, code = find(master, given.name)
     if not registration then return answer(nil, message, code) end
+    if registration.builtin then
+      return answer(nil, ("'%s' is a worker of clua's own: there is one"):format(given.name), "EPERM")
+    end
     local before = registration.supervisor.count
     master:scale(given.name, given.count)
     answer { before = before, count = given.count }
@@ -97,6 +100,40 @@ known.log = { arguments = { lines = "integer", follow = "boolean" }, run = funct
     stream.send(line and { event = "log", line = line } or { event = "lost" })
   end)
 end }
+
+-- The worker that an id or a pid means; nil, message, code.
+local function find_worker(master, given)
+  local found = {}
+  for _, registration in ipairs(master.registrations) do
+    for _, worker in pairs(registration.supervisor.workers) do
+      local place = registration.supervisor.places[worker.id]
+      local is_meant = worker.pid == given.worker or worker.id == given.worker and place and place.current == worker
+      if is_meant and not registration.builtin and (not given.name or given.name == registration.name) then
+        found[#found + 1] = { registration = registration, worker = worker }
+      end
+    end
+  end
+  if #found == 1 then return found[1] end
+  if #found == 0 then return nil, ("there is no worker %d"):format(given.worker), "ENOENT" end
+  return nil, ("there are several workers %d: name the registration, or give the pid"):format(given.worker), "EINVAL"
+end
+
+-- Runs code in a worker whose registration allows it.
+known.evaluate = { arguments = { name = "string", worker = "integer", code = "string" }, needs = { "worker", "code" },
+  run = function(master, given, answer, stream)
+    local found, message, code = find_worker(master, given)
+    if not found then return answer(nil, message, code) end
+    local registration, worker = found.registration, found.worker
+    if not registration.options.repl then
+      return answer(nil, ("no code is run in workers of %s: register it with repl = true"):format(registration.name),
+        "EACCES")
+    end
+    if not worker.ready or worker.retiring then
+      return answer(nil, ("worker %d, pid %d, is not ready"):format(worker.id, worker.pid), "EAGAIN")
+    end
+    stream.note(("runs code in worker %d of %s, pid %d"):format(worker.id, registration.name, worker.pid))
+    master.control:evaluate(worker, given.code, answer)
+  end }
 
 --- Runs a request; raises an error of clua.usage when its arguments are wrong.
 -- @tparam Master master

@@ -1,0 +1,127 @@
+--- Runs an operator's code in a living worker: what `clua repl --worker` types. The master alone can ask for it, over a
+-- packet of its own kind, when the registration has `repl = true`.
+-- @module clua.evaluate
+
+local host = require "clua.core.host"
+local wire = require "clua.wire"
+
+local evaluate = {}
+
+--- The name that answers are sent to. No registration has such a name.
+evaluate.REPLY = "\1evaluated"
+
+local OUTPUT_BYTES = 32768
+local VALUE_BYTES = 4096
+local VALUES = 4
+local ENTRIES, DEPTH = 50, 3
+
+local function keys_of(value)
+  local keys = {}
+  for key in next, value do keys[#keys + 1] = key end
+  table.sort(keys, function(a, b)
+    if type(a) == "number" and type(b) == "number" then return a < b end
+    return tostring(a) < tostring(b)
+  end)
+  return keys
+end
+
+local function show(value, depth, seen)
+  if type(value) == "string" then return (("%q"):format(value):gsub("\\\n", "\\n")) end
+  if type(value) ~= "table" or depth == 0 or seen[value] then return tostring(value) end
+  local parts, expected = {}, 1
+  seen[value] = true
+  for i, key in ipairs(keys_of(value)) do
+    if i > ENTRIES then
+      parts[#parts + 1] = "..."
+      break
+    end
+    local shown = show(rawget(value, key), depth - 1, seen)
+    if key == expected then
+      expected = expected + 1
+    elseif type(key) == "string" and key:find "^[%a_][%w_]*$" then
+      shown = key .. " = " .. shown
+    else
+      shown = "[" .. show(key, 0, seen) .. "] = " .. shown
+    end
+    parts[#parts + 1] = shown
+  end
+  seen[value] = nil
+  return #parts == 0 and "{}" or "{ " .. table.concat(parts, ", ") .. " }"
+end
+
+local function cut(text, limit)
+  if #text <= limit then return text end
+  return text:sub(1, limit) .. (" ... (%d bytes more)"):format(#text - limit)
+end
+
+local output -- of the code that runs now: array of strings
+
+-- Globals of the code are the worker's; what it prints goes to who has asked.
+local environment = setmetatable({}, { __index = _G, __newindex = _G })
+rawset(environment, "print", function(...)
+  if not output then return print(...) end
+  local words = {}
+  for i = 1, select("#", ...) do words[i] = tostring((select(i, ...))) end
+  output.bytes = output.bytes + #words + 1
+  for _, word in ipairs(words) do output.bytes = output.bytes + #word end
+  if output.bytes <= OUTPUT_BYTES then
+    output[#output + 1] = table.concat(words, "\t") .. "\n"
+  else
+    output.left_out = true
+  end
+end)
+
+local function compile(code)
+  local chunk = loadstring("return " .. code, "=repl")
+  if chunk then return chunk end
+  return loadstring(code, "=repl")
+end
+
+local function answer_of(ok, ...)
+  local answer = { ok = ok }
+  if ok then
+    answer.values, answer.count = {}, select("#", ...)
+    for i = 1, math.min(answer.count, VALUES) do
+      local shown, text = pcall(show, (select(i, ...)), DEPTH, {})
+      answer.values[i] = cut(shown and text or "(cannot be shown: " .. tostring(text) .. ")", VALUE_BYTES)
+    end
+  else
+    answer.error = cut(tostring((...)), VALUE_BYTES)
+  end
+  return answer
+end
+
+-- Without our own frames, which begin at the call of the chunk.
+local function traceback(err)
+  local text = debug.traceback(tostring(err), 2)
+  return (text:gsub("\n[^\n]*in function 'xpcall'.*", ""))
+end
+
+--- Runs code.
+-- @tparam string code an expression, or statements
+-- @treturn table `ok`; `values` (array of texts), `count`; or `error`, and `incomplete` when more lines would help;
+--   `output`, what it has printed
+function evaluate.code(code)
+  local chunk, why = compile(code)
+  if not chunk then
+    return { ok = false, error = why, incomplete = why:find("near '<eof>'", 1, true) ~= nil, output = "" }
+  end
+  setfenv(chunk, environment)
+  local mine = { bytes = 0 }
+  output = mine
+  local answer = answer_of(xpcall(chunk, traceback))
+  if output == mine then output = nil end
+  answer.output = table.concat(mine) .. (mine.left_out and "...\n" or "")
+  return answer
+end
+
+--- What comes from the master: bytes of { id =, code = }; the answer goes back with send(name, bytes).
+function evaluate.run(bytes, send)
+  local request = wire.decode(bytes)
+  local answer = evaluate.code(request.code)
+  answer.id = request.id
+  local ok, message = send(evaluate.REPLY, (wire.encode(answer, "worker", 0)))
+  if not ok then host.log("warn", "the answer of the code that was run is lost: " .. message) end
+end
+
+return evaluate
