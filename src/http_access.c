@@ -110,7 +110,7 @@ static struct span span_of(const char *text) {
 
 /* Who the client is, asked for once a connection: "address port". */
 static const char *peer_of(struct http_connection *connection) {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
     char text[64] = "", both[80];
     uv_os_fd_t fd;
