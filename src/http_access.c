@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -110,20 +109,14 @@ static struct span span_of(const char *text) {
 
 /* Who the client is, asked for once a connection: "address port". */
 static const char *peer_of(struct http_connection *connection) {
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof address;
-    char text[64] = "", both[80];
-    uv_os_fd_t fd;
+    char host[STREAM_HOST_BYTES], both[STREAM_HOST_BYTES + 8];
+    uint16_t port;
     if (connection->peer) return connection->peer;
-    if (uv_fileno(&connection->stream->uv.handle, &fd) < 0 || getpeername(fd, (struct sockaddr *)&address, &len) < 0)
-        return " ";
-    if (address.ss_family == AF_UNIX) {
-        snprintf(both, sizeof both, "unix: ");
+    if (stream_address(connection->stream, true, host, &port) < 0) return " ";
+    if (port > 0) {
+        snprintf(both, sizeof both, "%s %u", host, (unsigned)port);
     } else {
-        uint16_t port = address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-                                                      : ((struct sockaddr_in *)&address)->sin_port;
-        uv_ip_name((struct sockaddr *)&address, text, sizeof text);
-        snprintf(both, sizeof both, "%s %u", text, (unsigned)((port >> 8 | port << 8) & 0xffff));
+        snprintf(both, sizeof both, "%s: ", host);
     }
     connection->peer = strdup(both);
     return connection->peer ? connection->peer : " ";

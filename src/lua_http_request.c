@@ -213,19 +213,14 @@ static void push_url(lua_State *L, const struct http_exchange *exchange) {
 }
 
 static bool push_peer(lua_State *L, const struct http_exchange *exchange, bool want_port) {
-    struct sockaddr_storage address;
-    int len = sizeof address;
     const struct stream *stream = exchange->connection->stream;
-    char text[64] = "";
-    if (stream->uv.handle.type != UV_TCP) return false;
-    if (uv_tcp_getpeername(&stream->uv.tcp, (struct sockaddr *)&address, &len) < 0) return false;
+    char host[STREAM_HOST_BYTES];
+    uint16_t port;
+    if (stream->uv.handle.type != UV_TCP || stream_address(stream, true, host, &port) < 0) return false;
     if (want_port) {
-        uint16_t port = address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-                                                      : ((struct sockaddr_in *)&address)->sin_port;
-        lua_pushinteger(L, ntohs(port));
+        lua_pushinteger(L, port);
     } else {
-        uv_ip_name((struct sockaddr *)&address, text, sizeof text);
-        lua_pushstring(L, text);
+        lua_pushstring(L, host);
     }
     return true;
 }

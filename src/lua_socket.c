@@ -296,39 +296,18 @@ static int box_info(lua_State *L) {
     return 3;
 }
 
-static int push_address(lua_State *L, const struct sockaddr_storage *address) {
-    char host[INET6_ADDRSTRLEN] = "";
-    if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-        uv_ip4_name(in, host, sizeof host);
-        lua_pushstring(L, host);
-        lua_pushinteger(L, ntohs(in->sin_port));
-    } else if (address->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-        uv_ip6_name(in6, host, sizeof host);
-        lua_pushstring(L, host);
-        lua_pushinteger(L, ntohs(in6->sin6_port));
-    } else {
-        lua_pushliteral(L, "unix");
-        lua_pushinteger(L, 0);
-    }
-    return 2;
-}
-
 /* address(remote): host, port ("unix", 0 for a unix socket) */
 static int box_address(lua_State *L) {
     bool remote = lua_toboolean(L, 2);
     struct stream *stream = check_open(L);
     if (!stream) return 3;
-    uv_os_fd_t fd;
-    int err = uv_fileno(&stream->uv.handle, &fd);
+    char host[STREAM_HOST_BYTES];
+    uint16_t port;
+    int err = stream_address(stream, remote, host, &port);
     if (err < 0) return host_fail(L, err);
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof address;
-    int rc = remote ? getpeername(fd, (struct sockaddr *)&address, &len)
-                    : getsockname(fd, (struct sockaddr *)&address, &len);
-    if (rc < 0) return host_fail(L, uv_translate_sys_error(errno));
-    return push_address(L, &address);
+    lua_pushstring(L, host);
+    lua_pushinteger(L, port);
+    return 2;
 }
 
 /* forget(): ends an attempt to connect without an event */

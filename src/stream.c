@@ -445,6 +445,32 @@ size_t stream_count(void) {
     return all_count;
 }
 
+int stream_address(const struct stream *stream, bool remote, char host[STREAM_HOST_BYTES], uint16_t *port) {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        struct sockaddr_storage storage;
+    } address = {0};
+    socklen_t len = sizeof address;
+    uv_os_fd_t fd;
+    int err = uv_fileno(&stream->uv.handle, &fd);
+    if (err < 0) return err;
+    err = remote ? getpeername(fd, &address.any, &len) : getsockname(fd, &address.any, &len);
+    if (err < 0) return uv_translate_sys_error(errno);
+    if (address.any.sa_family == AF_INET) {
+        *port = ntohs(address.in.sin_port);
+        return uv_ip4_name(&address.in, host, STREAM_HOST_BYTES);
+    }
+    if (address.any.sa_family == AF_INET6) {
+        *port = ntohs(address.in6.sin6_port);
+        return uv_ip6_name(&address.in6, host, STREAM_HOST_BYTES);
+    }
+    *port = 0;
+    strcpy(host, "unix");
+    return 0;
+}
+
 uint64_t stream_now_ms(const struct stream *stream) {
     return uv_now(stream->uv.handle.loop);
 }

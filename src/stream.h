@@ -122,6 +122,10 @@ void stream_drop_taken(struct stream *stream);
 void stream_each(void (*visit)(struct stream *stream, void *data), void *data);
 size_t stream_count(void);
 
+/* The address of the client (remote) or of this side: host as text, port; "unix" and 0 for a unix socket. 0 or UV_E*. */
+enum { STREAM_HOST_BYTES = 46 };
+int stream_address(const struct stream *stream, bool remote, char host[STREAM_HOST_BYTES], uint16_t *port);
+
 /* Milliseconds of the loop (uv_now). */
 uint64_t stream_now_ms(const struct stream *stream);
 
