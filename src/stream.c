@@ -467,7 +467,7 @@ int stream_address(const struct stream *stream, bool remote, char host[STREAM_HO
         return uv_ip6_name(&address.in6, host, STREAM_HOST_BYTES);
     }
     *port = 0;
-    strcpy(host, "unix");
+    memcpy(host, "unix", sizeof "unix");
     return 0;
 }
 

@@ -189,7 +189,7 @@ size_t uv_stream_get_write_queue_size(const uv_stream_t *handle) {
 
 int stream_address(const struct stream *of, bool remote, char host[STREAM_HOST_BYTES], uint16_t *port) {
     (void)of, (void)remote;
-    strcpy(host, "127.0.0.1");
+    memcpy(host, "127.0.0.1", sizeof "127.0.0.1");
     *port = 1;
     return 0;
 }

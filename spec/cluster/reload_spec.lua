@@ -198,7 +198,7 @@ describe("a reload", function()
   it("20 times leaves no process, no descriptor and no memory behind", function()
     local c = cluster.up { app = "hello", options = { cnum = 1 } }
     local function memory() return tonumber(proc.status(c.pid).VmRSS:match("%d+")) end
-    for _ = 1, 10 do -- until the heap has its size
+    for _ = 1, 20 do -- until the heap has its size
       reload(c)
       c:wait_workers(1)
     end
