@@ -24,10 +24,10 @@ static void shrunk(struct http_connection *connection) {
 }
 
 /* True when bytes have been queued or sent. */
-static bool copy(struct http_connection *connection) {
+static bool copy(struct http_connection *connection, size_t most) {
     static char bytes[HTTP_FILE_COPY_BYTES];
     struct http_exchange *exchange = connection->exchange;
-    size_t wanted = exchange->file_left < sizeof bytes ? (size_t)exchange->file_left : sizeof bytes;
+    size_t wanted = exchange->file_left < most ? (size_t)exchange->file_left : most;
     ssize_t n = pread(exchange->file_fd, bytes, wanted, (off_t)exchange->file_offset);
     if (n == 0) shrunk(connection);
     if (n < 0) connection->error = -errno;
@@ -61,8 +61,10 @@ void http_file_pump(struct http_connection *connection) {
         } else if (n == 0) {
             shrunk(connection);
             return;
-        } else if (errno == EAGAIN || errno == EINVAL) { /* EINVAL: a file system without sendfile */
-            if (!copy(connection)) return;
+        } else if (errno == EAGAIN) {
+            if (!copy(connection, HTTP_FILE_WAIT_BYTES)) return;
+        } else if (errno == EINVAL) { /* a file system without sendfile */
+            if (!copy(connection, HTTP_FILE_COPY_BYTES)) return;
         } else if (errno != EINTR) {
             connection->error = -errno;
             return;

@@ -10,7 +10,8 @@
 
 enum {
     HTTP_FILE_TURN_BYTES = 2 * 1024 * 1024, /* sent in one turn of the loop: others want to be served too */
-    HTTP_FILE_COPY_BYTES = 32 * 1024,
+    HTTP_FILE_COPY_BYTES = 32 * 1024,       /* at a time, where the file system knows no sendfile(2) */
+    HTTP_FILE_WAIT_BYTES = 4 * 1024,        /* that tell when a full socket has room again */
 };
 
 /* Sends what the socket takes. A file that has become shorter breaks the connection: its length has been promised. */

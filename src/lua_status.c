@@ -5,22 +5,13 @@
 
 #include <lauxlib.h>
 
+#include "lua_field.h"
 #include "lua_host.h"
 #include "lua_totals.h"
 #include "master.h"
 #include "pool.h"
 #include "process.h"
 #include "slot.h"
-
-static void set_number(lua_State *L, const char *name, double value) {
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_string(lua_State *L, const char *name, const char *value) {
-    lua_pushstring(L, value);
-    lua_setfield(L, -2, name);
-}
 
 /* Values that the worker published; read twice if it wrote meanwhile, then shown as they are. */
 static void push_values(lua_State *L, const struct segment *segment) {

@@ -3,23 +3,12 @@
 
 #include <lauxlib.h>
 
+#include "lua_field.h"
 #include "lua_host.h"
 #include "pool.h"
 
 static lua_Number load(_Atomic const uint64_t *cell) {
     return (lua_Number)atomic_load_explicit((_Atomic uint64_t *)(uintptr_t)cell, memory_order_relaxed);
-}
-
-static void set_number(lua_State *L, const char *name, double value) {
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static double number_at(lua_State *L, int index, const char *name) {
-    lua_getfield(L, index, name);
-    double value = lua_tonumber(L, -1);
-    lua_pop(L, 1);
-    return value;
 }
 
 /* ---- status --------------------------------------------------------------------------------------------------- */

@@ -9,36 +9,13 @@
 #include "listener.h"
 #include "loan.h"
 #include "lobby.h"
+#include "lua_field.h"
 #include "lua_host.h"
 #include "lua_totals.h"
 #include "pidfile.h"
 #include "pool.h"
 #include "slot.h"
 #include "upgrade.h"
-
-static void set_number(lua_State *L, const char *name, double value) {
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_boolean(lua_State *L, const char *name, bool value) {
-    lua_pushboolean(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static double number_at(lua_State *L, int index, const char *name) {
-    lua_getfield(L, index, name);
-    double value = lua_tonumber(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
-
-static bool boolean_at(lua_State *L, int index, const char *name) {
-    lua_getfield(L, index, name);
-    bool value = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
 
 static uint64_t now_ms(void) {
     return uv_now(host_loop());

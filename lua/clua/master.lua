@@ -3,27 +3,22 @@
 -- @module clua.master
 
 local admin = require "clua.admin"
-local blame = require "clua.blame"
 local Control = require "clua.control"
 local core = require "clua.core.master"
 local host = require "clua.core.host"
 local Emitter = require "clua.emitter"
-local evaluate = require "clua.evaluate"
 local logs = require "clua.logs"
+local on_event = require "clua.master.events"
 local options = require "clua.options"
 local place = require "clua.control.place"
-local Quarantine = require "clua.quarantine"
 local Registration = require "clua.registration"
-local Restart = require "clua.restart"
-local Supervisor = require "clua.supervisor"
+local running = require "clua.master.running"
 local systemd = require "clua.systemd"
-local trace = require "clua.trace"
+local takeover = require "clua.master.takeover"
 local upgrade = require "clua.upgrade"
 local usage = require "clua.usage"
-local Watch = require "clua.watch"
 local wire = require "clua.wire"
 
-local EXIT_FORCED = 3
 local EXIT_SYSTEM = 111
 
 local Master = Emitter.class("Master")
@@ -106,121 +101,6 @@ local function listen(registration, spec)
   log("info", ("listening on %s for %s"):format(name, registration.name))
 end
 
-local function after(seconds, fn)
-  local timer = require("luv").new_timer()
-  timer:start(math.floor(seconds * 1000), 0, function()
-    timer:close()
-    fn()
-  end)
-  return function()
-    if not timer:is_closing() then timer:close() end
-  end
-end
-
-local function now()
-  return require("luv").hrtime() / 1e9
-end
-
--- Handlers of the dispatch script, in a coroutine of their own: one that waits holds up nobody, an error in one is
--- logged.
-local function emit(self, event, ...)
-  if self:listenerCount(event) == 0 then return end
-  host.spawn(function(...)
-    local ok, message = xpcall(self.emit, trace.handler, self, event, ...)
-    if not ok then log("error", ("handler of '%s': %s"):format(event, message)) end
-  end, ...)
-end
-
-local function all_ready(self)
-  for _, registration in ipairs(self.registrations) do
-    if not registration.supervisor.was_ready then return end
-  end
-  local ok, message = core.publish_pid()
-  if not ok then log("error", "cannot write the pid file: " .. message) end
-  log("info", "all workers ready")
-end
-
--- The admin worker serves until all others are gone: who asks is told that the cluster is stopping.
-local function all_gone(self)
-  for _, registration in ipairs(self.registrations) do
-    if registration ~= self.admin and registration.supervisor.worker_count > 0 then return end
-  end
-  if self.admin and not self.admin.closed then
-    self.admin.closed = true
-    core.close(self.admin.pool)
-    if not self.admin.supervisor.stopping then
-      self.admin.supervisor:stop() -- and once more, when that is done
-      return
-    end
-  end
-  if self.admin and self.admin.supervisor.worker_count > 0 then return end
-  core.finish(self.forced and EXIT_FORCED or 0, self.forced)
-end
-
--- Until a worker is ready, or one is to be started for who comes, clients wait in the kernel's backlog.
-local function accept(registration)
-  if registration.accepting or registration.closed then return end
-  registration.accepting = true
-  local ok, message = core.accept(registration.pool)
-  if not ok then log("error", ("cannot accept on %s: %s"):format(registration.name, message)) end
-end
-
-local function supervise(self, registration)
-  local pool = registration.pool
-  local settings = self.options
-  registration.quarantine = Quarantine.new(registration.options.quarantine)
-  registration.supervisor = Supervisor.new {
-    name = registration.name,
-    count = registration.options.cnum,
-    on_demand = not registration.closed,
-    restart = Restart.new {
-      max = settings.max_fatal_restart, window = settings.restart_time_window, delay = settings.restart_delay,
-      delay_max = settings.restart_delay_max,
-    },
-    ops = {
-      start = function(id) return core.start(pool, id) end,
-      retire = core.retire,
-      kill = core.kill,
-      after = after,
-      now = now,
-      log = log,
-      emit = function(event, ...)
-        -- Of clua's own workers only what somebody must do something about.
-        if not registration.builtin or event:find("giveup", 1, true) then emit(self, event, ...) end
-      end,
-      all_ready = function() all_ready(self) end,
-      all_gone = function() all_gone(self) end,
-      on_demand = function(wanted)
-        core.on_demand(pool, wanted)
-        if wanted then accept(registration) end
-      end,
-    },
-  }
-end
-
--- known: what the workers had told of before an upgrade
-local function watch(self, registration, known)
-  local wanted, script = registration.options.watch, registration.options.script
-  if not wanted then return end
-  Watch.announce()
-  local paths = { unpack(wanted) }
-  if script:sub(1, 1) ~= "=" then table.insert(paths, 1, script) end
-  for _, path in ipairs(known or {}) do paths[#paths + 1] = path end
-  registration.watch = Watch.new {
-    name = registration.name, paths = paths, directory = self.directory, changed = function()
-      registration.supervisor:give_up_incoming()
-      self:reload(registration.name)
-    end,
-  }
-end
-
--- What blame.lua needs of a master.
-local function blaming(self)
-  return { now = now, after = after, emit = function(event, ...) emit(self, event, ...) end }
-end
-
-local on_event
-
 -- `clua -t`: says what was found and exits.
 local function test(self)
   local found, message = upgrade.test(self)
@@ -234,60 +114,6 @@ local function take_pidfile(self)
   if not self.pidfile then return end
   local ok, message, code = core.pidfile(self.pidfile)
   if not ok then usage.refuse(message, code, EXIT_SYSTEM) end
-end
-
--- After an upgrade clients are being served: what fails now is told, and the old file stays.
-local function keep_pidfile(self, state)
-  local wanted = self.options.pidfile and Registration.absolute(self.options.pidfile)
-  self.pidfile = state.pidfile
-  if state.pidfile_fd >= 0 then core.adopt_pidfile(state.pidfile_fd, state.pidfile) end
-  if not wanted or wanted == state.pidfile then return end
-  local ok, message = core.pidfile(wanted)
-  if ok then self.pidfile = wanted else log("error", message) end
-end
-
-local function listen_if_possible(registration, spec)
-  local ok, message = pcall(listen, registration, spec)
-  if not ok then log("error", tostring(message)) end
-end
-
--- A registration that the script had before the upgrade and has no more: finishes and goes.
-local function wind_up(self, state, old)
-  if #old.pool.listeners + #old.pool.slots + #old.pool.connections == 0 then return end
-  local registration = {
-    name = old.name, specs = {}, options = options.complete({ cnum = 0 }, old.options), closed = true,
-  }
-  registration.pool = core.pool(registration.options)
-  self.by_pool[registration.pool] = registration
-  self.registrations[#self.registrations + 1] = registration
-  supervise(self, registration)
-  upgrade.adopt(state, registration, old)
-end
-
--- The process is an upgraded master: takes over what the one before it had.
-local function go_on(self, state)
-  self.upgrades = state.upgrades
-  local registrations = { unpack(self.registrations) }
-  local previous, successor = upgrade.match(state, registrations)
-  for _, registration in ipairs(registrations) do
-    upgrade.adopt_listeners(state, registration, previous[registration], listen_if_possible)
-  end
-  for _, registration in ipairs(registrations) do
-    watch(self, registration, previous[registration] and previous[registration].watched)
-    if previous[registration] then
-      upgrade.adopt(state, registration, previous[registration])
-    else
-      registration.supervisor:start()
-    end
-  end
-  for _, old in ipairs(state.registrations) do
-    if not successor[old] then wind_up(self, state, old) end
-  end
-  logs.adopt(self, state.logs)
-  core.publish_pid()
-  core.unblock()
-  log("info", ("upgraded, generation %d"):format(self.upgrades))
-  emit(self, "upgrade")
 end
 
 --- Binds, starts the workers and returns; the event loop does the rest. Raises an error (clua.usage) when a script does
@@ -308,9 +134,9 @@ function Master:dispatch()
   local state = upgrade.take()
   logs.open(self, state and state.logs)
   self.started = state and state.started or os.time()
-  local ok, message, code = core.setup(function(...) return on_event(self, ...) end)
+  local ok, message, code = core.setup(function(...) on_event(self, ...) end)
   if not ok then usage.refuse(message, code, EXIT_SYSTEM) end
-  if state then keep_pidfile(self, state) else take_pidfile(self) end
+  if state then takeover.keep_pidfile(self, state) else take_pidfile(self) end
   Control.open(self, state and state.control)
   self.systemd = systemd.open(self, state and state.systemd)
   self.systemd:hand_out()
@@ -318,12 +144,12 @@ function Master:dispatch()
   for _, registration in ipairs(self.registrations) do
     registration.pool = core.pool(registration.options)
     self.by_pool[registration.pool] = registration
-    supervise(self, registration)
-    if not state then watch(self, registration) end
+    running.supervise(self, registration)
+    if not state then running.watch(self, registration) end
   end
   if state then
     logs.open_access(self)
-    go_on(self, state)
+    takeover.go_on(self, state, listen)
   else
     for _, registration in ipairs(self.registrations) do
       for _, spec in ipairs(registration.specs) do listen(registration, spec) end
@@ -334,101 +160,6 @@ function Master:dispatch()
   core.running()
   self.systemd:update()
   return self
-end
-
--- ---- events -------------------------------------------------------------------------------------------------------
-
-local events = {}
-
-function events.ready(self, registration, serial)
-  blame.on_ready(blaming(self), registration, serial)
-  registration.supervisor:on_ready(serial)
-  accept(registration)
-end
-
-function events.demand(_, registration)
-  registration.supervisor:demand()
-end
-
-function events.idle(_, registration, serial)
-  registration.supervisor:idle(serial)
-end
-
-function events.exit(self, registration, serial, status, signal, lived, scores, executing, killed_for)
-  local name = signal and core.signal_name(signal)
-  local unasked = not registration.supervisor:is_leaving(serial)
-  self.control:worker_gone(serial)
-  registration.supervisor:on_exit(serial, {
-    status = status, signal = name, killed_for = killed_for, lived = lived, scores = scores,
-    executing = blame.describe(executing),
-    how = name and ("killed by " .. name) or ("status " .. status),
-  })
-  if unasked then blame.on_death(blaming(self), registration, executing) end
-  if registration.closed and not self.stopping and registration.supervisor.worker_count == 0 then
-    core.turn_away(registration.pool)
-  end
-end
-
-function events.leave(_, registration, serial, reason)
-  registration.supervisor:on_leave(serial, reason)
-end
-
-function events.broadcast(self, registration, serial, pid, name, bytes)
-  local worker = registration.supervisor.workers[serial]
-  if name == evaluate.REPLY then
-    self.control:evaluated(serial, bytes)
-    return
-  end
-  if name == Watch.TOPIC then
-    local path = wire.decode(bytes)
-    if registration.watch and type(path) == "string" then registration.watch:add(path) end
-    return
-  end
-  if name == "master" then
-    local message, why = wire.decode(bytes)
-    if why then
-      log("warn", "message of a worker dropped: " .. why)
-    else
-      emit(self, "message", message, registration.name, worker and worker.pid)
-    end
-    return
-  end
-  self:route(name, bytes, pid, serial)
-end
-
-function events.ask(self, registration, serial, what)
-  admin.answer(self, registration, serial, what)
-end
-
-function events.signal(self, name)
-  if name == "SIGTERM" or name == "SIGINT" then
-    if self.leaving then self:stop_now() else self:close() end
-  elseif name == "SIGQUIT" then
-    self:stop_now()
-  elseif name == "SIGUSR1" then
-    logs.reopen(self)
-    self:reload()
-  elseif name == "reopen" then
-    logs.reopen(self)
-  elseif name == "SIGUSR2" then
-    upgrade.start(self)
-  elseif name == "SIGTTIN" or name == "SIGTTOU" then
-    for _, registration in ipairs(self.registrations) do
-      local count = registration.supervisor.count + (name == "SIGTTIN" and 1 or -1)
-      local is_scaled = not self.stopping and not registration.closed and not registration.builtin
-      if count >= 0 and is_scaled then registration.supervisor:scale(count) end
-    end
-  end
-end
-
-function events.finished()
-  log("info", "stopped")
-end
-
-function on_event(self, kind, pool, ...)
-  local registration = self.by_pool[pool]
-  events[kind](self, registration or pool, ...)
-  self.systemd:update()
 end
 
 -- ---- control ------------------------------------------------------------------------------------------------------
@@ -523,7 +254,7 @@ function Master:close()
     return self
   end
   log("info", ("lame duck: stopping in %.3g s"):format(self.options.lame_duck))
-  after(self.options.lame_duck, function()
+  running.after(self.options.lame_duck, function()
     if not self.stopping then stop(self) end
   end)
   self.systemd:update()

@@ -14,16 +14,8 @@ local function run(command)
   return output, tonumber(status)
 end
 
-local function remove(path)
-  local request = uv.fs_scandir(path)
-  for name, kind in function() return request and uv.fs_scandir_next(request) end do
-    if kind == "directory" then remove(path .. "/" .. name) else uv.fs_unlink(path .. "/" .. name) end
-  end
-  uv.fs_rmdir(path)
-end
-
 describe("make install", function()
-  if cluster.binary:find("asan", 1, true) then return pending "installs the program without sanitizers" end
+  if cluster.is_sanitized then return pending "installs the program without sanitizers" end
   local dir, units
 
   local function make(target)
@@ -38,7 +30,7 @@ describe("make install", function()
     make "install"
   end)
 
-  teardown(function() remove(dir) end)
+  teardown(function() cluster.remove(dir) end)
 
   it("brings a program that needs nothing else of clua", function()
     cluster.write(dir .. "/script.lua", 'print(require("clua.http").createServer and "well")\n')

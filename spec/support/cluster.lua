@@ -288,6 +288,7 @@ function methods:left()
   return list
 end
 
+--- Removes a folder and what is in it.
 local function remove(path)
   local request = uv.fs_scandir(path)
   for name, kind in function() return request and uv.fs_scandir_next(request) end do
@@ -295,6 +296,8 @@ local function remove(path)
   end
   uv.fs_rmdir(path)
 end
+
+cluster.remove = remove
 
 --- Ends the cluster whatever its state, and returns what was wrong with that, or nil.
 function methods:dispose()
