@@ -14,7 +14,7 @@ local function peak_kib(c)
 end
 
 describe("a body of 1 GiB", function()
-  local sanitized = (os.getenv "CLUA" or ""):find("asan", 1, true)
+  local sanitized = cluster.is_sanitized
 
   after_each(cluster.cleanup)
 

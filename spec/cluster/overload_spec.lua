@@ -13,7 +13,7 @@ local PARKED, PARKED_BYTES_MAX = 5000, 400
 -- `make crowd` comes with 20,000, as many as promised; ten times fewer are enough to see a limit that is none.
 local CROWD = tonumber(os.getenv "CLUA_SPEC_CROWD") or 3000
 local CROWD_PER_PROCESS = 7000
-local IS_SLOW = (os.getenv "CLUA" or ""):find("asan", 1, true) ~= nil
+local IS_SLOW = cluster.is_sanitized
 
 -- A cluster whose only worker does not run: what it is lent it does not take.
 local function stopped(options)

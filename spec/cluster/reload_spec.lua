@@ -208,8 +208,8 @@ describe("a reload", function()
       c:wait_workers(1)
     end
     -- A segment that stays would be 400 KiB of addresses and, where it was touched, tens of memory, each time.
-    local is_sanitized = cluster.binary:find("asan", 1, true) -- keeps freed memory for a while
-    assert.is_true(is_sanitized or memory() - kib < 256, "the master has grown by " .. memory() - kib .. " KiB")
+    -- (A sanitizer keeps freed memory for a while.)
+    assert.is_true(cluster.is_sanitized or memory() - kib < 256, "the master has grown by " .. memory() - kib .. " KiB")
     assert.equal(1, #c:left())
     loop.wait(function() return c:fds() <= fds end, 10, c:explain("descriptors to be closed"))
     c:stop()

@@ -9,7 +9,7 @@ local proc = require "spec.support.proc"
 local uv = require "luv"
 
 local IS_ROOT = uv.getuid() == 0
-local SANITIZED = cluster.binary:find("asan", 1, true) ~= nil
+local SANITIZED = cluster.is_sanitized
 local AS_NOBODY_ELSE = "setpriv --reuid 54321 --regid 54321 --clear-groups" -- an id that only our processes have
 local WIDE = 10 -- processes, threads included
 
