@@ -3,6 +3,8 @@
 -- @module clua.evaluate
 
 local host = require "clua.core.host"
+local inspect = require "clua.repl.inspect"
+local repl = require "clua.repl"
 local wire = require "clua.wire"
 
 local evaluate = {}
@@ -13,41 +15,7 @@ evaluate.REPLY = "\1evaluated"
 local OUTPUT_BYTES = 32768
 local VALUE_BYTES = 4096
 local VALUES = 4
-local ENTRIES, DEPTH = 50, 3
-
-local function keys_of(value)
-  local keys = {}
-  for key in next, value do keys[#keys + 1] = key end
-  table.sort(keys, function(a, b)
-    if type(a) == "number" and type(b) == "number" then return a < b end
-    return tostring(a) < tostring(b)
-  end)
-  return keys
-end
-
-local function show(value, depth, seen)
-  if type(value) == "string" then return (("%q"):format(value):gsub("\\\n", "\\n")) end
-  if type(value) ~= "table" or depth == 0 or seen[value] then return tostring(value) end
-  local parts, expected = {}, 1
-  seen[value] = true
-  for i, key in ipairs(keys_of(value)) do
-    if i > ENTRIES then
-      parts[#parts + 1] = "..."
-      break
-    end
-    local shown = show(rawget(value, key), depth - 1, seen)
-    if key == expected then
-      expected = expected + 1
-    elseif type(key) == "string" and key:find "^[%a_][%w_]*$" then
-      shown = key .. " = " .. shown
-    else
-      shown = "[" .. show(key, 0, seen) .. "] = " .. shown
-    end
-    parts[#parts + 1] = shown
-  end
-  seen[value] = nil
-  return #parts == 0 and "{}" or "{ " .. table.concat(parts, ", ") .. " }"
-end
+local SHOWN = { depth = 3, entries = 50 } -- the worker serves nobody meanwhile
 
 local function cut(text, limit)
   if #text <= limit then return text end
@@ -71,19 +39,12 @@ rawset(environment, "print", function(...)
   end
 end)
 
-local function compile(code)
-  local chunk = loadstring("return " .. code, "=repl")
-  if chunk then return chunk end
-  return loadstring(code, "=repl")
-end
-
 local function answer_of(ok, ...)
   local answer = { ok = ok }
   if ok then
     answer.values, answer.count = {}, select("#", ...)
     for i = 1, math.min(answer.count, VALUES) do
-      local shown, text = pcall(show, (select(i, ...)), DEPTH, {})
-      answer.values[i] = cut(shown and text or "(cannot be shown: " .. tostring(text) .. ")", VALUE_BYTES)
+      answer.values[i] = cut(inspect((select(i, ...)), SHOWN), VALUE_BYTES)
     end
   else
     answer.error = cut(tostring((...)), VALUE_BYTES)
@@ -102,11 +63,8 @@ end
 -- @treturn table `ok`; `values` (array of texts), `count`; or `error`, and `incomplete` when more lines would help;
 --   `output`, what it has printed
 function evaluate.code(code)
-  local chunk, why = compile(code)
-  if not chunk then
-    return { ok = false, error = why, incomplete = why:find("near '<eof>'", 1, true) ~= nil, output = "" }
-  end
-  setfenv(chunk, environment)
+  local chunk, why = repl.compile(code, environment)
+  if not chunk then return { ok = false, error = why, incomplete = repl.is_incomplete(why), output = "" } end
   local mine = { bytes = 0 }
   output = mine
   local answer = answer_of(xpcall(chunk, traceback))

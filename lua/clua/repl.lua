@@ -18,8 +18,11 @@ local repl = {}
 
 local CHUNK = "=repl"
 
--- An expression is one that compiles behind `return`; "=x" means the same as "x".
-local function compile(text, env)
+--- Compiles what was typed. An expression is what compiles behind `return`; "=x" means the same as "x".
+-- @tparam string text
+-- @tparam table env globals of the text
+-- @treturn function|nil nil, message of the compiler: see is_incomplete()
+function repl.compile(text, env)
   local expression = text:match("^%s*=(.*)$")
   local chunk, message = loadstring("return " .. (expression or text), CHUNK)
   if not chunk then chunk, message = loadstring(expression and "return " .. expression or text, CHUNK) end
@@ -53,7 +56,7 @@ end
 function repl.evaluator(env)
   env = env or _G
   return function(text, reply)
-    local chunk, message = compile(text, env)
+    local chunk, message = repl.compile(text, env)
     if not chunk then
       return reply(repl.is_incomplete(message) and { incomplete = true } or { error = message })
     end

@@ -1,9 +1,99 @@
--- `clua repl`, from a pipe and in a real terminal (tmux).
+-- `clua repl`, of its own and in a worker, from a pipe and in a real terminal (tmux).
 
 local uv = require "luv"
 local cluster = require "spec.support.cluster"
 local command = require "spec.support.command"
 local loop = require "spec.support.loop"
+
+local function up(options)
+  return cluster.up { app = "app.lua", name = "job", options = options, files = { ["app.lua"] = [[
+    local worker = require("clua").Worker()
+    counter = 40 + worker.id
+    worker:ready()
+  ]] } }
+end
+
+-- What the shell commands write goes to `clua repl ...` of that cluster.
+local function talk(c, commands, ...)
+  return command.run("/usr/bin/env", { "CLUA_RUNTIME_DIR=" .. c.dir, "sh", "-c",
+    'clua=$0; (' .. commands .. '\n) | "$0" repl "$@"', cluster.binary, ... })
+end
+
+describe("clua repl in a worker", function()
+  after_each(cluster.cleanup)
+
+  it("runs there what a pipe says: values, output, errors, chunks over lines", function()
+    local c = up { cnum = 2, repl = true }
+    local pid = c:workers()[2].pid
+    for _, worker in ipairs { "2", tostring(pid) } do
+      local out, err, code = talk(c, [[cat <<'END'
+counter, require("luv").os_getpid()
+for i = 1, 2 do
+print("n" .. i)
+end
+counter = { 7 }
+=counter
+counter = 42
+nil + 1
+"on"
+END]], "--worker", worker)
+      out = out:gsub("(on a nil value)\n[^\"]*", "%1\n")
+      assert.same({ ('42\n%d\nn1\nn2\n{ 7 }\nrepl:1: attempt to perform arithmetic on a nil value\n"on"\n'):format(pid),
+        "", 0 }, { out, err, code })
+    end
+    c:stop()
+  end)
+
+  it("says why not: not enabled, no such worker, wrong use", function()
+    local c = up { cnum = 1 }
+    for arguments, expected in pairs {
+      ["--worker 1"] = { "clua repl: no code is run in workers of job: register it with repl = true\n", 1 },
+      ["--worker 9"] = { "clua repl: there is no worker 9: see clua status\n", 1 },
+      ["--worker 1 --registration jbo"] = { "clua repl: there is no worker 1 of jbo: see clua status\n", 1 },
+      ["--worker one"] = { "clua repl: a worker is named by its id or pid, got 'one': see clua repl --help\n", 100 },
+      ["--name x"] = { "clua: --name needs --worker ID: see clua repl --help\n", 100 },
+      ["--registration job"] = { "clua: --registration needs --worker ID: see clua repl --help\n", 100 },
+      ["--worker 1 -l luv"] = { "clua: --require is not for a worker: require() there\n", 100 },
+      ["--worker 1 --name none"] = { "clua: no cluster of yours is called 'none': see clua ps\n", 111 },
+    } do
+      local words = {}
+      for word in arguments:gmatch "%S+" do words[#words + 1] = word end
+      local out, err, code = talk(c, "echo 1", unpack(words))
+      assert.same({ "", expected[1], expected[2] }, { out, err, code }, arguments)
+    end
+    c:stop()
+  end)
+
+  it("needs a name where several clusters run", function()
+    local c = up { cnum = 1, repl = true }
+    local other = cluster.up { app = cluster.fixture "hello", options = { cnum = 1 },
+      env = { CLUA_RUNTIME_DIR = c.dir } }
+    local out, err, code = talk(c, "echo counter", "--worker", "1")
+    assert.same({ "", 100 }, { out, code })
+    assert.truthy(err:find("several clusters run here: name one with --name\n", 1, true), err)
+    assert.same({ "41\n", "", 0 }, { talk(c, "echo counter", "--worker", "1", "--name", tostring(c.pid)) })
+    other:stop()
+    c:stop()
+  end)
+
+  it("ends with the worker, and does not go on in its successor", function()
+    local c = up { cnum = 1, repl = true }
+    local mark = c:mark()
+    assert.same({ "1\n", "clua repl: the worker has ended\n", 1 },
+      { talk(c, "echo 1; echo 'os.exit(9)'; echo 3", "--worker", "1") })
+    c:wait_log("worker 1 of job ready", mark)
+    local old = c:workers()[1].pid
+    -- What is typed behind the reload waits for it.
+    local commands = [[cd '%s'; echo 'require("luv").fs_mkdir("%s/talks", 448)'
+      until rmdir talks 2>/dev/null || ! [ -d "$CLUA_RUNTIME_DIR" ]; do sleep 0.02; done; "$clua" reload --wait >&2; echo counter; echo 4]]
+    local out, err, code = talk(c, commands:format(c.dir, c.dir), "--worker", "1")
+    assert.same({ "true\n", ("clua repl: worker 1, pid %d, has been replaced by pid %d\n"):format(old,
+      c:workers()[1].pid), 1 }, { out, err, code })
+    out, err, code = talk(c, commands:format(c.dir, c.dir):gsub("reload", "stop"), "--worker", "1")
+    assert.same({ "true\n", 1 }, { out, code })
+    assert.truthy(err:find("^clua repl: [^\n]+\n$"), err)
+  end)
+end)
 
 describe("clua repl", function()
   it("takes lines from a pipe", function()
@@ -41,16 +131,21 @@ describe("clua repl", function()
       loop.wait(function() return screen():find(pattern) end, 20, function() return pattern .. " on:\n" .. screen() end)
     end
 
-    before_each(function()
-      dir = assert(uv.fs_mkdtemp("/tmp/clua-spec-XXXXXX"))
-      socket = dir .. "/tmux"
-      local run = ("env HOME=%s TERM=xterm %s repl; echo status $?; exec tail -f /dev/null"):format(dir, cluster.binary)
+    local function start(variables, arguments)
+      local run = ("env HOME=%s TERM=xterm %s %s repl %s; echo status $?; exec tail -f /dev/null"):format(dir, variables,
+        cluster.binary, arguments)
       local _, err, code = tmux("new-session", "-d", "-s", "clua", "-x", "80", "-y", "24", run)
       assert.equal(0, code, err)
       wait "\n>$"
+    end
+
+    before_each(function()
+      dir = assert(uv.fs_mkdtemp("/tmp/clua-spec-XXXXXX"))
+      socket = dir .. "/tmux"
     end)
 
     after_each(function()
+      cluster.cleanup()
       tmux "kill-server"
       for _, name in ipairs { "tmux", ".clua_history" } do uv.fs_unlink(dir .. "/" .. name) end
       uv.fs_rmdir(dir)
@@ -63,6 +158,7 @@ describe("clua repl", function()
     end
 
     it("edits lines, completes, goes on over lines, remembers, and lets timers run meanwhile", function()
+      start("", "")
       line("x = { 1, a = 2 }", "\n>$")
       line("x", "\n{ 1, a = 2 }\n>$")
       keys("-l", "string.rever")
@@ -92,6 +188,21 @@ describe("clua repl", function()
       local text = file:read "*a"
       file:close()
       assert.truthy(text:find("string.reverse", 1, true), text)
+    end)
+
+    it("shows what a worker says without obeying it, and is left while code runs there", function()
+      local c = up { cnum = 1, repl = true }
+      start("CLUA_RUNTIME_DIR=" .. c.dir, "--worker 1")
+      assert.truthy(screen():find(("Lua in worker 1, pid %d. Ctrl-D leaves it."):format(c:workers()[1].pid), 1, true))
+      line("for i = 1, 2 do", "\n>>$")
+      line("print('n' .. i .. '\\27[31m')", "\n>>$")
+      line("end", "\nn1\\x1b%[31m\nn2\\x1b%[31m\n>$")
+      keys("-l", ("require('luv').fs_mkdir('%s/runs', 448) require('clua.async').sleep(1000)"):format(dir))
+      keys "Enter"
+      loop.wait(function() return uv.fs_rmdir(dir .. "/runs") end, 20, "the code to run")
+      keys "C-c"
+      wait "clua repl: left; what was typed goes on in the worker\nstatus 1$"
+      c:stop()
     end)
   end)
 end)

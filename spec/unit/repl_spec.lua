@@ -59,6 +59,7 @@ describe("clua.repl", function()
     local many = {}
     for i = 1, 500 do many[i] = i end
     assert.truthy(inspect(many):find("... 300 more", 1, true))
+    assert.equal("{ { ... }, 2, ... 1 more }", inspect({ { 1 }, 2, 3 }, { depth = 1, entries = 2 }))
   end)
 
   it("completes globals, keywords and fields, and calls nothing", function()

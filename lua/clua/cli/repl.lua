@@ -1,14 +1,25 @@
---- `clua repl`: interactive Lua on the event loop.
+--- `clua repl`: interactive Lua on the event loop; `clua repl --worker ID`: in a living worker.
 -- @module clua.cli.repl
 
+local target = require "clua.control.target"
+local usage = require "clua.usage"
 local uv = require "luv"
 
 local repl = { summary = "talk to Lua on the event loop" }
 
 local PROMPT, MORE = "> ", ">> "
 
+local function id(word)
+  if word:find "^%d+$" then return tonumber(word) end
+  return nil, ("a worker is named by its id or pid, got '%s'"):format(word)
+end
+
 function repl.configure(parser)
   parser:option("-l --require", "load a module first, into a global of its name"):argname("MODULE"):count "*"
+  parser:option("--worker", "in this living worker, id or pid; its registration must have repl = true")
+    :argname("ID"):convert(id)
+  parser:option("--registration", "whose worker, when several have that id"):argname "NAME"
+  target.configure(parser)
 end
 
 local function history_file()
@@ -21,17 +32,18 @@ end
 --- Talks through an evaluator and a completer (clua.repl) until the input ends.
 -- @tparam function evaluate evaluator(text, reply)
 -- @tparam function complete
--- @tparam function done called at the end
-function repl.talk(evaluate, complete, done)
+-- @tparam function done called at the end; with a message, when the evaluator has replied an error that is `final`
+-- @tparam[opt] string left the message when Ctrl-C leaves what runs elsewhere; without it, Ctrl-C does not
+function repl.talk(evaluate, complete, done, left)
   local editor = require "clua.repl.editor"
   local pending, busy, ended, queue, edit = nil, false, false, {}, nil
   local signal = uv.new_signal()
 
-  local function finish()
+  local function finish(problem)
     signal:close()
     edit:close()
     if edit.is_terminal then print "" end
-    return done()
+    return done(problem)
   end
 
   local function prompt()
@@ -42,6 +54,7 @@ function repl.talk(evaluate, complete, done)
 
   local function replied(result)
     busy = false
+    if result.final then return finish(result.error) end
     if result.incomplete and not (ended and #queue == 0) then return next_line() end
     pending = nil
     if result.incomplete then result = { error = "the chunk has no end" } end
@@ -82,9 +95,9 @@ function repl.talk(evaluate, complete, done)
       if not busy then next_line() end
     end,
   }
-  -- Ctrl-C clears what has been typed. What runs and does not wait is not interrupted.
+  -- Ctrl-C clears what has been typed. What runs here and does not wait is not interrupted.
   signal:start("sigint", function()
-    if busy then return end
+    if busy then return left and finish(left) end
     pending = nil
     edit:clear()
     prompt()
@@ -92,10 +105,41 @@ function repl.talk(evaluate, complete, done)
   prompt()
 end
 
+-- An option that would do nothing is refused.
+local function check(args)
+  if args.worker then
+    if args.require[1] then usage.refuse "--require is not for a worker: require() there" end
+    return
+  end
+  for _, name in ipairs { "registration", "control", "pidfile", "name" } do
+    if args[name] then usage.refuse(("--%s needs --worker ID: see clua repl --help"):format(name)) end
+  end
+end
+
+local function is_tty()
+  return uv.guess_handle(0) == "tty"
+end
+
+-- Completes the names of Lua and clua alone: those of the worker are not known here.
+local function talk_to_worker(args)
+  local remote = require("clua.control.remote").open(args)
+  local answer, message = remote:evaluate "" -- whether it is there and lets us
+  if not answer then
+    remote:close()
+    return target.fail("repl", message)
+  end
+  if is_tty() then print(("clua: Lua in worker %d, pid %d. Ctrl-D leaves it."):format(args.worker, answer.pid)) end
+  repl.talk(remote:evaluator(), require("clua.repl").complete, function(problem)
+    os.exit(problem and target.fail("repl", problem) or 0)
+  end, "left; what was typed goes on in the worker")
+end
+
 function repl.run(args)
+  check(args)
+  if args.worker then return talk_to_worker(args) end
   local core = require "clua.repl"
   for _, name in ipairs(args.require) do _G[name] = require(name) end
-  if uv.guess_handle(0) == "tty" then print("clua: Lua on the event loop. Ctrl-D ends it.") end
+  if is_tty() then print("clua: Lua on the event loop. Ctrl-D ends it.") end
   repl.talk(core.evaluator(), core.complete, function() os.exit(0) end)
 end
 

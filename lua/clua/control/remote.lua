@@ -3,12 +3,18 @@
 --     local remote = Remote.open { worker = 2, registration = nil, name = nil, control = nil, pidfile = nil }
 --     local answer, message, code = remote:evaluate "worker.remain"
 --
+-- The first answer binds it to that process: another one that has taken its place has none of what was typed.
 -- @module clua.control.remote
 
+local Screen = require "clua.control.screen"
 local host = require "clua.core.host"
 local target = require "clua.control.target"
+local text = require "clua.control.text"
 
 local PATIENCE_S = 90 -- more than the master has with a worker
+
+-- Behind these nothing can follow.
+local FINAL = { EACCES = true, ECONNRESET = true, ENOENT = true, EOF = true, EPIPE = true, ESRCH = true }
 
 local Remote = {}
 Remote.__index = Remote
@@ -22,28 +28,34 @@ end
 
 --- Runs code, and waits for its end.
 -- @tparam string code an expression, or statements
--- @treturn table|nil `ok`; `values` (array of texts, at most 4) and `count`, or `error` with a traceback and
+-- @treturn table|nil `pid`; `ok`; `values` (array of texts, at most 4) and `count`, or `error` with a traceback and
 --   `incomplete`, when more lines would help; `output`, what it has printed. nil, message, code when it could not be
---   run: "EACCES" (not enabled), "ENOENT" (no such worker), "ETIMEDOUT", "ECONNRESET" (the worker has ended), "EOF"
---   (the master has), ...
+--   run: "EACCES" (not enabled), "ENOENT" (no such worker), "ESRCH" (another process has its place), "ETIMEDOUT",
+--   "ECONNRESET" (the worker has ended), "EOF" (the master has), ...
 function Remote:evaluate(code)
-  return self.client:request("evaluate", { name = self.registration, worker = self.worker, code = code }, PATIENCE_S)
+  local answer, message, failure = self.client:request("evaluate", { name = self.registration, worker = self.worker,
+    pid = self.pid, code = code }, PATIENCE_S)
+  if not answer then return nil, message, failure end
+  self.pid = answer.pid
+  return answer
 end
 
---- The same as an evaluator of `clua repl`.
--- @treturn function evaluator(text, reply): reply { incomplete = true }, reply { text = } or reply { error = }
+--- The same as an evaluator of `clua repl`. In a terminal nothing that the worker says is obeyed by it.
+-- @treturn function evaluator(text, reply): reply { incomplete = true }, reply { text = } or reply { error = }, with
+--   `final = true` when nothing can follow
 function Remote:evaluator()
-  local function answer_of(text)
-    local answer, message = self:evaluate(text)
-    if not answer then return { error = message } end
+  local clean = Screen.is_there() and text.clean or tostring
+  local function answer_of(code)
+    local answer, message, failure = self:evaluate(code)
+    if not answer then return { error = clean(message), final = FINAL[failure] } end
     if answer.incomplete then return { incomplete = true } end
-    if not answer.ok then return { error = answer.output .. answer.error } end
+    if not answer.ok then return { error = clean(answer.output .. answer.error) } end
     local shown = table.concat(answer.values, "\n")
     if answer.count > #answer.values then shown = shown .. ("\n(%d values)"):format(answer.count) end
-    return { text = shown == "" and answer.output:gsub("\n$", "") or answer.output .. shown }
+    return { text = clean(shown == "" and answer.output:gsub("\n$", "") or answer.output .. shown) }
   end
-  return function(text, reply)
-    host.spawn(function() reply(answer_of(text)) end)
+  return function(code, reply)
+    host.spawn(function() reply(answer_of(code)) end)
   end
 end
 

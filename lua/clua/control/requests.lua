@@ -113,13 +113,21 @@ local function find_worker(master, given)
       end
     end
   end
-  if #found == 1 then return found[1] end
-  if #found == 0 then return nil, ("there is no worker %d"):format(given.worker), "ENOENT" end
+  if #found == 1 then
+    local pid = found[1].worker.pid
+    if not given.pid or given.pid == pid then return found[1] end
+    return nil, ("worker %d, pid %d, has been replaced by pid %d"):format(given.worker, given.pid, pid), "ESRCH"
+  end
+  if #found == 0 then
+    local whose = given.name and " of " .. given.name or ""
+    return nil, ("there is no worker %d%s: see clua status"):format(given.worker, whose), "ENOENT"
+  end
   return nil, ("there are several workers %d: name the registration, or give the pid"):format(given.worker), "EINVAL"
 end
 
 -- Runs code in a worker whose registration allows it.
-known.evaluate = { arguments = { name = "string", worker = "integer", code = "string" }, needs = { "worker", "code" },
+known.evaluate = { arguments = { name = "string", worker = "integer", pid = "integer", code = "string" },
+  needs = { "worker", "code" },
   run = function(master, given, answer, stream)
     local found, message, code = find_worker(master, given)
     if not found then return answer(nil, message, code) end
@@ -132,7 +140,11 @@ known.evaluate = { arguments = { name = "string", worker = "integer", code = "st
       return answer(nil, ("worker %d, pid %d, is not ready"):format(worker.id, worker.pid), "EAGAIN")
     end
     stream.note(("runs code in worker %d of %s, pid %d"):format(worker.id, registration.name, worker.pid))
-    master.control:evaluate(worker, given.code, answer)
+    local pid = worker.pid
+    master.control:evaluate(worker, given.code, function(result, ...)
+      if result then result.pid = pid end
+      answer(result, ...)
+    end)
   end }
 
 --- Runs a request; raises an error of clua.usage when its arguments are wrong.

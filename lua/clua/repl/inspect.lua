@@ -2,8 +2,7 @@
 -- @module clua.repl.inspect
 
 local WIDTH = 100
-local DEPTH_MAX = 6
-local ENTRIES_MAX = 200 -- of one table
+local LIMITS = { depth = 6, entries = 200 }
 
 local ESCAPES = { ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ['"'] = '\\"', ["\\"] = "\\\\" }
 
@@ -36,51 +35,52 @@ end
 
 local render
 
-local function entries_of(value, depth, seen)
+local function entries_of(value, depth, state)
   local keys, count = keys_of(value)
+  local most = state.limits.entries
   local list = {}
   local function add(text)
-    if #list < ENTRIES_MAX then list[#list + 1] = text end
+    if #list < most then list[#list + 1] = text end
   end
-  for i = 1, math.min(count, ENTRIES_MAX) do add(render(rawget(value, i), depth + 1, seen)) end
+  for i = 1, math.min(count, most) do add(render(rawget(value, i), depth + 1, state)) end
   for _, key in ipairs(keys) do
-    if #list >= ENTRIES_MAX then break end
-    local name = is_word(key) and key or "[" .. render(key, depth + 1, seen) .. "]"
-    add(name .. " = " .. render(rawget(value, key), depth + 1, seen))
+    if #list >= most then break end
+    local name = is_word(key) and key or "[" .. render(key, depth + 1, state) .. "]"
+    add(name .. " = " .. render(rawget(value, key), depth + 1, state))
   end
   local left = count + #keys - #list
   if left > 0 then list[#list + 1] = ("... %d more"):format(left) end
   return list
 end
 
-local function render_table(value, depth, seen)
-  if seen[value] then return "<cycle>" end
+local function render_table(value, depth, state)
+  if state[value] then return "<cycle>" end
   if next(value) == nil then return "{}" end
-  if depth >= DEPTH_MAX then return "{ ... }" end
-  seen[value] = true
-  local list = entries_of(value, depth, seen)
-  seen[value] = nil
+  if depth >= state.limits.depth then return "{ ... }" end
+  state[value] = true
+  local list = entries_of(value, depth, state)
+  state[value] = nil
   local line = "{ " .. table.concat(list, ", ") .. " }"
   if #line + depth * 2 <= WIDTH and not line:find("\n", 1, true) then return line end
   local indent = ("  "):rep(depth + 1)
   return "{\n" .. indent .. table.concat(list, ",\n" .. indent) .. "\n" .. ("  "):rep(depth) .. "}"
 end
 
-function render(value, depth, seen)
+function render(value, depth, state)
   local kind = type(value)
   if kind == "string" then return quote(value) end
-  if kind ~= "table" then return tostring(value) end
-  local meta = getmetatable(value)
-  if type(meta) == "table" and rawget(meta, "__tostring") then
+  local meta = debug.getmetatable(value)
+  if kind ~= "table" or type(meta) == "table" and rawget(meta, "__tostring") then
     local ok, text = pcall(tostring, value)
     return ok and text or "<its __tostring fails>"
   end
-  return render_table(value, depth, seen)
+  return render_table(value, depth, state)
 end
 
 --- Text of any value.
 -- @param value
+-- @tparam[opt] table limits `depth` of tables in tables (6) and `entries` of each (200) that are shown
 -- @treturn string
-return function(value)
-  return render(value, 0, {})
+return function(value, limits)
+  return render(value, 0, { limits = limits or LIMITS })
 end
