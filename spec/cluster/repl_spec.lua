@@ -85,7 +85,8 @@ END]], "--worker", worker)
     local old = c:workers()[1].pid
     -- What is typed behind the reload waits for it.
     local commands = [[cd '%s'; echo 'require("luv").fs_mkdir("%s/talks", 448)'
-      until rmdir talks 2>/dev/null || ! [ -d "$CLUA_RUNTIME_DIR" ]; do sleep 0.02; done; "$clua" reload --wait >&2; echo counter; echo 4]]
+      until rmdir talks 2>/dev/null || ! [ -d "$CLUA_RUNTIME_DIR" ]; do sleep 0.02; done
+      "$clua" reload --wait >&2; echo counter; echo 4]]
     local out, err, code = talk(c, commands:format(c.dir, c.dir), "--worker", "1")
     assert.same({ "true\n", ("clua repl: worker 1, pid %d, has been replaced by pid %d\n"):format(old,
       c:workers()[1].pid), 1 }, { out, err, code })
@@ -132,8 +133,8 @@ describe("clua repl", function()
     end
 
     local function start(variables, arguments)
-      local run = ("env HOME=%s TERM=xterm %s %s repl %s; echo status $?; exec tail -f /dev/null"):format(dir, variables,
-        cluster.binary, arguments)
+      local run = ("env HOME=%s TERM=xterm %s %s repl %s; echo status $?; exec tail -f /dev/null"):format(dir,
+        variables, cluster.binary, arguments)
       local _, err, code = tmux("new-session", "-d", "-s", "clua", "-x", "80", "-y", "24", run)
       assert.equal(0, code, err)
       wait "\n>$"
