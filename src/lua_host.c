@@ -12,13 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <luv/luv.h>
-
-#include <luv/lhandle.h>
-
 #include "blame.h"
-#include "borrow.h"
-#include "embedded.h"
 #include "log.h"
 
 enum { TASKS_KEPT = 512 };
@@ -57,7 +51,7 @@ int host_error_status(void) {
     return last_status;
 }
 
-static void keep_error(const char *text) {
+void host_keep_error(const char *text) {
     char *copy = strdup(text ? text : "(error object is not a string)");
     if (!copy) return;
     free(last_error);
@@ -204,7 +198,7 @@ static enum task_status run(lua_State *co, int nargs) {
     lua_xmove(co, main_state, 1);
     push_message(main_state);
     describe(main_state, co);
-    keep_error(lua_tostring(main_state, -1));
+    host_keep_error(lua_tostring(main_state, -1));
     lua_pop(main_state, 2);
     return TASK_FAILED;
 }
@@ -280,7 +274,7 @@ enum task_status host_resume(lua_State *from, lua_State *co, int nargs) {
     if (lua_status(co) != LUA_YIELD && !fresh) {
         lua_pop(from, nargs);
         luaL_traceback(main_state, from, "cannot resume a coroutine that is not suspended", 0);
-        keep_error(lua_tostring(main_state, -1));
+        host_keep_error(lua_tostring(main_state, -1));
         lua_pop(main_state, 1);
         host_uncaught(host_error());
         return TASK_FAILED;
@@ -300,6 +294,19 @@ enum task_status host_resume(lua_State *from, lua_State *co, int nargs) {
     return status;
 }
 
+int host_call(lua_State *L, int nargs, int nresults) {
+    int function = lua_gettop(L) - nargs;
+    lua_pushcfunction(L, message_handler);
+    lua_insert(L, function);
+    int status = lua_pcall(L, nargs, nresults, function);
+    lua_remove(L, function);
+    if (status == 0) return 0;
+    host_keep_error(lua_tostring(L, -1));
+    lua_pop(L, 1);
+    host_uncaught(host_error());
+    return status;
+}
+
 void host_disown(task_done_fn done, void *data) {
     for (struct task *task = suspended_tasks; task; task = task->next) {
         if (task->done == done && task->data == data) {
@@ -309,144 +316,7 @@ void host_disown(task_done_fn done, void *data) {
     }
 }
 
-/* ---- clua.core.host ------------------------------------------------------------------------------------------- */
-
-static const char *const task_status_names[] = {
-    [TASK_FINISHED] = "finished",
-    [TASK_SUSPENDED] = "suspended",
-    [TASK_FAILED] = "failed",
-};
-
-/* resume(co, ...): "finished", "suspended" or "failed"; an error goes to whoever owns the coroutine. */
-static int host_lua_resume(lua_State *L) {
-    luaL_checktype(L, 1, LUA_TTHREAD);
-    lua_State *co = lua_tothread(L, 1);
-    lua_pushstring(L, task_status_names[host_resume(L, co, lua_gettop(L) - 1)]);
-    return 1;
-}
-
-/* spawn(fn, ...): runs fn in a coroutine of its own until it waits or returns; the same three answers. */
-static int host_lua_spawn(lua_State *L) {
-    luaL_checktype(L, 1, LUA_TFUNCTION);
-    int count = lua_gettop(L);
-    luaL_checkstack(main_state, count + 1, "arguments");
-    lua_xmove(L, main_state, count);
-    lua_pushstring(L, task_status_names[host_run(count - 1, NULL, NULL)]);
-    return 1;
-}
-
-/* log(level, text) */
-static int host_lua_log(lua_State *L) {
-    enum log_level level;
-    if (log_level_parse(luaL_checkstring(L, 1), &level) < 0)
-        return luaL_argerror(L, 1, "level must be debug, info, warn or error");
-    log_write(level, "%s", luaL_checkstring(L, 2));
-    return 0;
-}
-
-static int host_lua_log_level(lua_State *L) {
-    enum log_level level;
-    if (log_level_parse(luaL_checkstring(L, 1), &level) < 0)
-        return luaL_argerror(L, 1, "level must be debug, info, warn or error");
-    log_set_level(level);
-    return 0;
-}
-
-static int open_host_module(lua_State *L) {
-    static const luaL_Reg functions[] = {
-        {"resume", host_lua_resume},
-        {"spawn", host_lua_spawn},
-        {"log", host_lua_log},
-        {"log_level", host_lua_log_level},
-        {NULL, NULL},
-    };
-    lua_newtable(L);
-    luaL_register(L, NULL, functions);
-    return 1;
-}
-
-/* ---- luv ------------------------------------------------------------------------------------------------------ */
-
-/* luv's callbacks run as tasks too, so that they may wait. The few that return something to C cannot. */
-static int luv_callback(lua_State *L, int nargs, int nresults, int flags) {
-    (void)flags;
-    borrow_busy(uv_now(main_loop));
-    if (nresults == 0 && L == main_state) return host_run(nargs, NULL, NULL) == TASK_FAILED ? -LUA_ERRRUN : 0;
-    int function = lua_gettop(L) - nargs;
-    lua_pushcfunction(L, message_handler);
-    lua_insert(L, function);
-    int status = lua_pcall(L, nargs, nresults, function);
-    lua_remove(L, function);
-    if (status == 0) return nresults == LUA_MULTRET ? lua_gettop(L) - function + 1 : nresults;
-    keep_error(lua_tostring(L, -1));
-    lua_pop(L, 1);
-    host_uncaught(host_error());
-    return -status;
-}
-
-/* uv_walk visits clua's own handles too, which luv's walk would take for its own (it aborts): these have no `data`. */
-static void collect_handle(uv_handle_t *handle, void *table) {
-    const luv_handle_t *known = handle->data;
-    lua_State *L = table;
-    if (!known) return;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, known->ref);
-    lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
-}
-
-/* handles(): array of the handles that luv has made */
-static int luv_handles(lua_State *L) {
-    lua_newtable(L);
-    uv_walk(main_loop, collect_handle, L);
-    return 1;
-}
-
-/* The table at the top of the stack gets a walk(fn) that knows only luv's own handles. */
-static void replace_walk(lua_State *L) {
-    static const char source[] = "local handles = ...\n"
-                                 "return function(fn) for _, handle in ipairs(handles()) do fn(handle) end end\n";
-    if (luaL_loadbuffer(L, source, sizeof source - 1, "=clua.walk") != 0) lua_error(L);
-    lua_pushcfunction(L, luv_handles);
-    if (lua_pcall(L, 1, 1, 0) != 0) lua_error(L);
-    lua_setfield(L, -2, "walk");
-}
-
-static int open_luv(lua_State *L) {
-    lua_State *M = main_state; /* luv keeps the state that opens it, and must not keep a coroutine */
-    luv_set_loop(M, main_loop);
-    luv_set_callback(M, luv_callback);
-    luaopen_luv(M);
-    replace_walk(M);
-    if (M != L) lua_xmove(M, L, 1);
-    return 1;
-}
-
 /* ---- state ---------------------------------------------------------------------------------------------------- */
-
-/* A package loader: the chunk of an embedded module, or a text that says there is none. */
-static int embedded_loader(lua_State *L) {
-    const char *name = luaL_checkstring(L, 1);
-    for (size_t i = 0; i < embedded_module_count; i++) {
-        const struct embedded_module *module = &embedded_modules[i];
-        if (strcmp(module->name, name) != 0) continue;
-        if (luaL_loadbuffer(L, (const char *)module->bytecode, module->len, name) != 0) return lua_error(L);
-        return 1;
-    }
-    lua_pushfstring(L, "\n\tno module '%s' in clua itself", name);
-    return 1;
-}
-
-/* Puts embedded_loader second, behind package.preload, so that no file shadows a module of clua. */
-static void add_loader(lua_State *L) {
-    lua_getglobal(L, "package");
-    lua_getfield(L, -1, "loaders");
-    for (int i = (int)lua_objlen(L, -1); i >= 2; i--) {
-        lua_rawgeti(L, -1, i);
-        lua_rawseti(L, -2, i + 1);
-    }
-    lua_pushcfunction(L, embedded_loader);
-    lua_rawseti(L, -2, 2);
-    lua_pop(L, 2);
-}
 
 void host_preload(const char *name, lua_CFunction open) {
     lua_State *L = main_state;
@@ -473,9 +343,6 @@ int host_open(uv_loop_t *loop) {
     lua_pushlightuserdata(L, &tasks_key);
     lua_newtable(L);
     lua_rawset(L, LUA_REGISTRYINDEX);
-    add_loader(L);
-    host_preload("luv", open_luv);
-    host_preload("clua.core.host", open_host_module);
     return 0;
 }
 
@@ -522,72 +389,6 @@ int host_traceback_on(int signum) {
 
 const char *host_version(void) {
     return LUAJIT_VERSION;
-}
-
-/* ---- scripts -------------------------------------------------------------------------------------------------- */
-
-/* Length of the directory part, without the slash; 0 when there is none. */
-static size_t directory_len(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? (size_t)(slash - path) : 0;
-}
-
-static void push_directory(lua_State *L, const char *path) {
-    size_t len = directory_len(path);
-    if (len > 0) {
-        lua_pushlstring(L, path, len);
-    } else {
-        lua_pushstring(L, path[0] == '/' ? "/" : ".");
-    }
-}
-
-bool host_load_file(const char *path) {
-    lua_State *L = main_state;
-    if (luaL_loadfile(L, path) != 0) {
-        keep_error(lua_tostring(L, -1));
-        lua_pop(L, 1);
-        return false;
-    }
-    lua_pushstring(L, path);
-    lua_setglobal(L, "__filename");
-    push_directory(L, path);
-    lua_setglobal(L, "__dirname");
-    return true;
-}
-
-bool host_load_string(const char *source, const char *name) {
-    if (luaL_loadbuffer(main_state, source, strlen(source), name) == 0) return true;
-    keep_error(lua_tostring(main_state, -1));
-    lua_pop(main_state, 1);
-    return false;
-}
-
-void host_set_arg(char **argv, int argc, int script) {
-    lua_State *L = main_state;
-    lua_newtable(L);
-    for (int i = 0; i < argc; i++) {
-        lua_pushstring(L, argv[i]);
-        lua_rawseti(L, -2, i - script);
-    }
-    lua_setglobal(L, "arg");
-}
-
-static void prepend(lua_State *L, const char *field, const char *directory, const char *templates) {
-    lua_getfield(L, -1, field);
-    luaL_gsub(L, templates, "@", directory);
-    lua_pushfstring(L, "%s;%s", lua_tostring(L, -1), lua_tostring(L, -2));
-    lua_setfield(L, -4, field);
-    lua_pop(L, 2);
-}
-
-void host_add_path(const char *script) {
-    lua_State *L = main_state;
-    push_directory(L, script);
-    const char *directory = lua_tostring(L, -1);
-    lua_getglobal(L, "package");
-    prepend(L, "path", directory, "@/?.lua;@/?/init.lua");
-    prepend(L, "cpath", directory, "@/?.so");
-    lua_pop(L, 2);
 }
 
 void host_metatable(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta) {

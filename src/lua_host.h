@@ -22,8 +22,7 @@ enum task_status {
  * the call only. */
 typedef void (*task_done_fn)(void *data, enum task_status status, const char *error);
 
-/* Creates the state: standard libraries, embedded clua.* modules, luv on this loop, module search paths.
- * 0 or UV_ENOMEM. One host a process. */
+/* Creates the state with the standard libraries. 0 or UV_ENOMEM. One host a process. */
 int host_open(uv_loop_t *loop);
 void host_close(void);
 
@@ -44,6 +43,10 @@ enum task_status host_run1(int nargs, task_done_fn done, void *data);
  * Ends a task if it returns or fails. */
 enum task_status host_resume(lua_State *from, lua_State *co, int nargs);
 
+/* Calls the function below its nargs arguments on top of L, which must not wait; pops them. 0 with nresults values pushed, or
+ * LUA_ERR* when the failure was handed to the role's uncaught handler. */
+int host_call(lua_State *L, int nargs, int nresults);
+
 /* Forgets who is waiting for this task: its done will not be called, a later failure is handed to uncaught. */
 void host_disown(task_done_fn done, void *data);
 
@@ -56,23 +59,13 @@ int host_error_status(void);
 /* Message and traceback of the last failure; a usage error has no traceback. */
 const char *host_error(void);
 
+/* What host_error() is to say, for what fails before it is run. */
+void host_keep_error(const char *text);
+
 /* The role's decision on an error that nobody handles. Default: log it. */
 typedef void (*host_uncaught_fn)(const char *error);
 void host_set_uncaught(host_uncaught_fn uncaught);
 void host_uncaught(const char *error);
-
-/* Loads a file (a leading #! line is skipped), leaves the chunk on host_state() with __filename and __dirname set in
- * its environment; false with the message in host_error() and nothing pushed. */
-bool host_load_file(const char *path);
-
-/* The same for source text; name is shown in messages. */
-bool host_load_string(const char *source, const char *name);
-
-/* Sets the global `arg` as the luajit command does: script at 0, its arguments from 1, what stands before it below. */
-void host_set_arg(char **argv, int argc, int script);
-
-/* Adds the directory of a script to the front of package.path and package.cpath. */
-void host_add_path(const char *script);
 
 /* From now on this signal logs a traceback of the Lua code that is running, if that can be had: code that the JIT has compiled
  * into a loop does not look at hooks. 0 or UV_E*. */

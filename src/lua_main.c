@@ -24,10 +24,13 @@
 #include "lua_buckets.h"
 #include "lua_control.h"
 #include "lua_host.h"
+#include "lua_host_module.h"
 #include "lua_http.h"
 #include "lua_http_client.h"
+#include "lua_luv.h"
 #include "lua_master.h"
 #include "lua_net.h"
+#include "lua_script.h"
 #include "lua_socket.h"
 #include "lua_worker.h"
 #include "upgrade.h"
@@ -82,6 +85,9 @@ static int open_lua(void) {
         fprintf(stderr, "clua: cannot start Lua: %s\n", uv_strerror(err));
         return err;
     }
+    script_add_loader();
+    host_preload("luv", lua_luv_open);
+    host_preload("clua.core.host", lua_host_module_open);
     host_preload("clua.core.socket", lua_socket_open);
     host_preload("clua.core.worker", lua_worker_open);
     host_preload("clua.core.master", lua_master_open);
@@ -134,12 +140,12 @@ static bool inherited_channel(void) {
 /* A file, or "=MODULE": a worker that is a part of clua. */
 static bool load_worker(const char *script) {
     if (script[0] != '=') {
-        host_add_path(script);
-        return host_load_file(script);
+        script_add_path(script);
+        return script_load_file(script);
     }
     /* What waits cannot do so inside of require(): a module that is to wait returns a function. */
-    return host_load_string("local main = require(arg[0]:sub(2)) if type(main) == 'function' then return main() end",
-                            script);
+    return script_load_string("local main = require(arg[0]:sub(2)) if type(main) == 'function' then return main() end",
+                              script);
 }
 
 static int worker_main(void) {
@@ -163,7 +169,7 @@ static int worker_main(void) {
         args[count] = at;
         at += strlen(at) + 1;
     }
-    host_set_arg(args, count, 0);
+    script_set_arg(args, count, 0);
     if (!load_worker(script)) {
         log_write(CLUA_LOG_ERROR, "%s", host_error());
         return EXIT_USAGE;
@@ -184,7 +190,7 @@ static int usage_error(const char *text) {
 static bool find_command(const char *word) {
     lua_State *L = host_state();
     if (word[strspn(word, "abcdefghijklmnopqrstuvwxyz-")] != '\0') return false;
-    if (!host_load_string("return require('clua.cli').find(...)", "=clua")) chunk_failed(host_error());
+    if (!script_load_string("return require('clua.cli').find(...)", "=clua")) chunk_failed(host_error());
     lua_pushstring(L, word);
     if (host_run1(1, NULL, NULL) != TASK_FINISHED) chunk_failed(host_error());
     return lua_isfunction(L, -1);
@@ -203,17 +209,17 @@ static int run_script(char **argv, int argc, int script) {
         return EXIT_USAGE;
     }
     lua_settop(host_state(), 0);
-    host_add_path(argv[script]);
-    if (!host_load_file(argv[script])) return usage_error(host_error());
+    script_add_path(argv[script]);
+    if (!script_load_file(argv[script])) return usage_error(host_error());
     return run_chunk(argv + script + 1, argc - script - 1);
 }
 
 static int script_main(const char *code, char **argv, int argc, int script) {
     if (open_lua() < 0) return EXIT_SYSTEM;
     host_set_uncaught(script_failed);
-    host_set_arg(argv, argc, script < argc ? script : 0);
+    script_set_arg(argv, argc, script < argc ? script : 0);
     if (code) {
-        if (!host_load_string(code, "=(command line)")) return usage_error(host_error());
+        if (!script_load_string(code, "=(command line)")) return usage_error(host_error());
         run_chunk(NULL, 0);
     }
     if (script < argc) {
