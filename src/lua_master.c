@@ -1,22 +1,21 @@
-/* MASTER. The staircase between master.h, slot.h, pool.h and the policy in lua/clua/: primitives go down, events come up
- * through one Lua function. Pools are named by light userdata, slots by their serial number. */
+/* MASTER. The staircase between master.h, slot.h, pool.h and the policy in lua/clua/: primitives go down here, events come
+ * up in lua_events.c. Pools are named by light userdata, slots by their serial number. */
 #include "lua_master.h"
 
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "answer.h"
 #include "control.h"
 #include "cpus.h"
 #include "listener.h"
-#include "loan.h"
 #include "lobby.h"
 #include "log.h"
 #include "lua_blame.h"
+#include "lua_events.h"
 #include "lua_host.h"
 #include "lua_log.h"
+#include "lua_pool.h"
 #include "lua_status.h"
 #include "lua_systemd.h"
 #include "lua_upgrade.h"
@@ -26,7 +25,6 @@
 #include "privilege.h"
 #include "slot.h"
 
-static int on_event_ref = LUA_NOREF;
 static int exit_status;
 static bool testing;
 
@@ -43,156 +41,6 @@ void lua_master_abandon(void) {
         while (pool->listeners) listener_close(pool->listeners);
     control_remove();
     pidfile_close();
-}
-
-/* ---- events up ------------------------------------------------------------------------------------------------ */
-
-static lua_State *begin_event(const char *kind) {
-    lua_State *L = host_state();
-    luaL_checkstack(L, 12, "master event");
-    lua_rawgeti(L, LUA_REGISTRYINDEX, on_event_ref);
-    lua_pushstring(L, kind);
-    return L;
-}
-
-static void push_slot(lua_State *L, const struct slot *slot) {
-    lua_pushlightuserdata(L, slot->pool);
-    lua_pushinteger(L, (lua_Integer)slot->serial);
-}
-
-static void slot_ready(struct slot *slot) {
-    push_slot(begin_event("ready"), slot);
-    host_run(3, NULL, NULL);
-}
-
-/* exit: pool, serial, status or nil, signal or nil, seconds of life, requests, what it was executing, why
- * the master has killed it or nil */
-static void slot_gone(struct slot *slot) {
-    lua_State *L = begin_event("exit");
-    push_slot(L, slot);
-    if (WIFEXITED(slot->wait_status)) {
-        lua_pushinteger(L, WEXITSTATUS(slot->wait_status));
-        lua_pushnil(L);
-    } else {
-        lua_pushnil(L);
-        lua_pushinteger(L, WTERMSIG(slot->wait_status));
-    }
-    lua_pushnumber(L, (double)(uv_now(slot->channel.loop) - slot->started_at_ms) / 1000.0);
-    lua_pushnumber(L, (double)atomic_load_explicit(&slot->segment->figures.scores, memory_order_relaxed));
-    lua_blame_push(L, slot);
-    lua_pushstring(L, slot->killed_for);
-    host_run(9, NULL, NULL);
-}
-
-static void slot_leave(struct slot *slot, uint32_t reason) {
-    static const char *const names[] = {[LEAVE_TERM] = "term", [LEAVE_MAXC] = "maxc", [LEAVE_MAX_RSS] = "max_rss"};
-    if (reason < LEAVE_TERM || reason > LEAVE_MAX_RSS) return;
-    lua_State *L = begin_event("leave");
-    push_slot(L, slot);
-    lua_pushstring(L, names[reason]);
-    host_run(4, NULL, NULL);
-}
-
-static void slot_broadcast(struct slot *slot, uint32_t pid, const char *name, size_t name_len, const char *bytes,
-                           size_t len) {
-    lua_State *L = begin_event("broadcast");
-    push_slot(L, slot);
-    lua_pushnumber(L, pid);
-    lua_pushlstring(L, name, name_len);
-    lua_pushlstring(L, bytes, len);
-    host_run(6, NULL, NULL);
-}
-
-static void slot_ask(struct slot *slot, uint32_t what) {
-    push_slot(begin_event("ask"), slot);
-    lua_pushinteger(host_state(), (lua_Integer)what);
-    host_run(4, NULL, NULL);
-}
-
-static const struct slot_hooks slot_events = {
-    .on_ready = slot_ready,
-    .on_gone = slot_gone,
-    .on_leave = slot_leave,
-    .on_ask = slot_ask,
-    .on_broadcast = slot_broadcast,
-};
-
-static const struct {
-    int number;
-    const char *name;
-} signal_names[] = {
-    {SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"},   {SIGQUIT, "SIGQUIT"}, {SIGUSR1, "SIGUSR1"},
-    {SIGUSR2, "SIGUSR2"}, {SIGTTIN, "SIGTTIN"}, {SIGTTOU, "SIGTTOU"},
-};
-
-static void master_signal(int signum) {
-    lua_State *L = begin_event("signal");
-    if (signum == MASTER_REOPEN_SIGNAL) lua_pushliteral(L, "reopen");
-    for (size_t i = 0; i < sizeof signal_names / sizeof *signal_names; i++)
-        if (signal_names[i].number == signum) lua_pushstring(L, signal_names[i].name);
-    host_run(2, NULL, NULL);
-}
-
-static void master_demand(struct pool *pool) {
-    lua_pushlightuserdata(begin_event("demand"), pool);
-    host_run(2, NULL, NULL);
-}
-
-static void master_idle(struct slot *slot) {
-    push_slot(begin_event("idle"), slot);
-    host_run(3, NULL, NULL);
-}
-
-static void master_finished(void) {
-    begin_event("finished");
-    host_run(1, NULL, NULL);
-    control_remove();
-    pidfile_close();
-}
-
-static const struct master_hooks master_events = {
-    .on_signal = master_signal,
-    .on_demand = master_demand,
-    .on_idle = master_idle,
-    .on_finished = master_finished,
-};
-
-/* ---- a Lua function in place of the balance ------------------------------------------------------------------- */
-
-static char choosers_key; /* registry: table pool -> function(candidates) */
-
-static int choose_in_lua(struct pool *pool, struct slot **slots, int count) {
-    lua_State *L = host_state();
-    luaL_checkstack(L, 8, "balance");
-    lua_pushlightuserdata(L, &choosers_key);
-    lua_rawget(L, LUA_REGISTRYINDEX);
-    lua_pushlightuserdata(L, pool);
-    lua_rawget(L, -2);
-    lua_remove(L, -2);
-    lua_createtable(L, count, 0);
-    for (int i = 0; i < count; i++) {
-        lua_createtable(L, 0, 5);
-        lua_pushinteger(L, (lua_Integer)slots[i]->worker_id);
-        lua_setfield(L, -2, "id");
-        lua_pushinteger(L, slots[i]->pid);
-        lua_setfield(L, -2, "pid");
-        lua_pushinteger(L, (lua_Integer)loan_load(slots[i]));
-        lua_setfield(L, -2, "remain");
-        lua_pushnumber(L, (double)slots[i]->handed);
-        lua_setfield(L, -2, "scores");
-        lua_pushboolean(L, !loan_has_taken_all(slots[i]));
-        lua_setfield(L, -2, "behind");
-        lua_rawseti(L, -2, i + 1);
-    }
-    enum task_status status = host_run1(1, NULL, NULL);
-    if (status != TASK_FINISHED) {
-        if (status == TASK_SUSPENDED)
-            log_write(CLUA_LOG_ERROR, "balance function of %s waits: ignored", pool->options.name);
-        return -1;
-    }
-    int chosen = (int)lua_tointeger(L, -1) - 1;
-    lua_pop(L, 1);
-    return chosen;
 }
 
 static int refuse(lua_State *L, const char *why, int err) {
@@ -213,89 +61,10 @@ static struct pool *check_pool(lua_State *L, int index) {
 static int core_setup(lua_State *L) {
     luaL_checktype(L, 1, LUA_TFUNCTION);
     lua_settop(L, 1);
-    on_event_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    slot_set_hooks(&slot_events);
-    int err = master_open(host_loop(), &master_events);
+    int err = lua_events_open(L);
     if (err < 0) return host_fail(L, err);
     log_role("master");
     lua_pushboolean(L, 1);
-    return 1;
-}
-
-static char *field_string(lua_State *L, const char *name, size_t *len) {
-    size_t length = 0;
-    lua_getfield(L, 1, name);
-    const char *text = lua_tolstring(L, -1, &length);
-    char *copy = text ? malloc(length + 1) : NULL;
-    if (copy) memcpy(copy, text, length + 1);
-    if (len) *len = copy ? length : 0;
-    lua_pop(L, 1);
-    return copy;
-}
-
-static bool field_boolean(lua_State *L, const char *name) {
-    lua_getfield(L, 1, name);
-    bool value = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
-
-static lua_Number field_number(lua_State *L, const char *name) {
-    lua_getfield(L, 1, name);
-    lua_Number value = lua_tonumber(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
-
-/* Seconds to milliseconds, at least one when the script asked for any. */
-static uint32_t field_ms(lua_State *L, const char *name) {
-    lua_Number seconds = field_number(L, name);
-    if (seconds <= 0) return 0;
-    return seconds < 0.001 ? 1 : seconds > 4000000 ? 4000000000U : (uint32_t)(seconds * 1000);
-}
-
-/* pool(options): a pool; the options were checked and completed by clua.master */
-static int core_pool(lua_State *L) {
-    luaL_checktype(L, 1, LUA_TTABLE);
-    size_t args_len;
-    struct pool_options options = {
-        .name = field_string(L, "name", NULL),
-        .script = field_string(L, "script", NULL),
-        .user = field_string(L, "user", NULL),
-        .group = field_string(L, "group", NULL),
-        .ready_timeout_ms = field_ms(L, "ready_timeout"),
-        .term_timeout_ms = field_ms(L, "term_timeout"),
-        .hang_timeout_ms = field_ms(L, "hang_timeout"),
-        .steal_after_ms = field_ms(L, "steal_after"),
-        .linger_ms = field_ms(L, "linger"),
-        .queue_timeout_ms = field_ms(L, "queue_timeout"),
-        .idle_timeout_ms = field_ms(L, "idle_timeout"),
-        .queue_max = (uint32_t)field_number(L, "queue_max"),
-        .maxc = (uint32_t)field_number(L, "maxc"),
-        .max_rss_bytes = (uint64_t)field_number(L, "max_rss"),
-        .argc = (uint32_t)field_number(L, "argc"),
-        .defer_accept = field_boolean(L, "defer_accept"),
-    };
-    options.gone = field_string(L, "gone", &options.gone_len);
-    options.lost = field_string(L, "lost", &options.lost_len);
-    options.args = field_string(L, "args", &args_len);
-    options.args_len = (uint32_t)args_len;
-    bool complete = options.name && options.script && options.gone && options.lost && args_len <= SEGMENT_ARGS_BYTES;
-    struct pool *pool = complete ? pool_new(&options) : NULL;
-    if (!pool) {
-        pool_options_free(&options);
-        return luaL_error(L, complete ? "out of memory" : "pool: incomplete options");
-    }
-    lua_getfield(L, 1, "balance");
-    if (lua_isfunction(L, -1)) {
-        lua_pushlightuserdata(L, &choosers_key);
-        lua_rawget(L, LUA_REGISTRYINDEX);
-        lua_pushlightuserdata(L, pool);
-        lua_pushvalue(L, -3);
-        lua_rawset(L, -3);
-        pool->choose = choose_in_lua;
-    }
-    lua_pushlightuserdata(L, pool);
     return 1;
 }
 
@@ -489,7 +258,7 @@ static int core_signal_name(lua_State *L) {
 int lua_master_open(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"setup", core_setup},
-        {"pool", core_pool},
+        {"pool", lua_pool_new},
         {"listen", core_listen},
         {"accept", core_accept},
         {"close", core_close},
@@ -544,9 +313,7 @@ int lua_master_open(lua_State *L) {
         {"testing", core_testing},
         {NULL, NULL},
     };
-    lua_pushlightuserdata(L, &choosers_key);
-    lua_newtable(L);
-    lua_rawset(L, LUA_REGISTRYINDEX);
+    lua_pool_open(L);
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     return 1;
