@@ -43,18 +43,19 @@ void lua_master_abandon(void) {
     pidfile_close();
 }
 
-static int refuse(lua_State *L, const char *why, int err) {
-    lua_pushnil(L);
-    lua_pushstring(L, why);
-    lua_pushstring(L, uv_err_name(err));
-    return 3;
-}
-
 /* ---- primitives down ------------------------------------------------------------------------------------------ */
 
 static struct pool *check_pool(lua_State *L, int index) {
     luaL_checktype(L, index, LUA_TLIGHTUSERDATA);
     return lua_touserdata(L, index);
+}
+
+/* nil, why, code: host_fail() with more to say than the code. */
+static int refuse(lua_State *L, const char *why, int err) {
+    lua_pushnil(L);
+    lua_pushstring(L, why);
+    lua_pushstring(L, uv_err_name(err));
+    return 3;
 }
 
 /* setup(on_event): this process becomes a master */
@@ -80,12 +81,7 @@ static int core_listen(lua_State *L) {
     char why[512];
     struct listener *listener;
     int err = listener_open(host_loop(), pool, &spec, &listener, why, sizeof why);
-    if (err < 0) {
-        lua_pushnil(L);
-        lua_pushstring(L, why);
-        lua_pushstring(L, uv_err_name(err));
-        return 3;
-    }
+    if (err < 0) return refuse(L, why, err);
     lua_pushstring(L, listener->name);
     lua_pushinteger(L, listener->port);
     return 2;

@@ -6,6 +6,7 @@
 
 #include "loan.h"
 #include "log.h"
+#include "lua_field.h"
 #include "lua_host.h"
 #include "pool.h"
 #include "slot.h"
@@ -61,23 +62,9 @@ static char *field_string(lua_State *L, const char *name, size_t *len) {
     return copy;
 }
 
-static bool field_boolean(lua_State *L, const char *name) {
-    lua_getfield(L, 1, name);
-    bool value = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
-
-static lua_Number field_number(lua_State *L, const char *name) {
-    lua_getfield(L, 1, name);
-    lua_Number value = lua_tonumber(L, -1);
-    lua_pop(L, 1);
-    return value;
-}
-
 /* Seconds to milliseconds, at least one when the script asked for any. */
 static uint32_t field_ms(lua_State *L, const char *name) {
-    lua_Number seconds = field_number(L, name);
+    double seconds = number_at(L, 1, name);
     if (seconds <= 0) return 0;
     return seconds < 0.001 ? 1 : seconds > 4000000 ? 4000000000U : (uint32_t)(seconds * 1000);
 }
@@ -97,11 +84,11 @@ int lua_pool_new(lua_State *L) {
         .linger_ms = field_ms(L, "linger"),
         .queue_timeout_ms = field_ms(L, "queue_timeout"),
         .idle_timeout_ms = field_ms(L, "idle_timeout"),
-        .queue_max = (uint32_t)field_number(L, "queue_max"),
-        .maxc = (uint32_t)field_number(L, "maxc"),
-        .max_rss_bytes = (uint64_t)field_number(L, "max_rss"),
-        .argc = (uint32_t)field_number(L, "argc"),
-        .defer_accept = field_boolean(L, "defer_accept"),
+        .queue_max = (uint32_t)number_at(L, 1, "queue_max"),
+        .maxc = (uint32_t)number_at(L, 1, "maxc"),
+        .max_rss_bytes = (uint64_t)number_at(L, 1, "max_rss"),
+        .argc = (uint32_t)number_at(L, 1, "argc"),
+        .defer_accept = boolean_at(L, 1, "defer_accept"),
     };
     options.gone = field_string(L, "gone", &options.gone_len);
     options.lost = field_string(L, "lost", &options.lost_len);
