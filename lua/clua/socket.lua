@@ -2,20 +2,23 @@
 -- descriptor: as an event emitter and, inside a coroutine, as plain calls.
 --
 -- Events: `connect`, `data` (bytes), `end`, `drain`, `timeout`, `error` (message, code), `recall` (the worker drains:
--- finish soon), `close`. Nothing is read before somebody wants to: a `data` handler, or a reading call
--- (clua.socket.reading). A call that waits is served first. While a handler of `data` waits, the connection is not
--- read.
+-- finish soon), `close`. Nothing is read before somebody wants to: a `data` handler, or a reading call. A call that
+-- waits is served first. While a handler of `data` waits, the connection is not read.
+--
+-- The calls are in clua.socket.reading and clua.socket.writing, who waits and until when in clua.socket.waiting.
 -- @module clua.socket
 
 local core = require "clua.core.socket"
-local host = require "clua.core.host"
 local uv = require "luv"
 local Emitter = require "clua.emitter"
 local buffering = require "clua.socket.buffering"
 local reading = require "clua.socket.reading"
+local waiting = require "clua.socket.waiting"
+local writing = require "clua.socket.writing"
 
-local HIGH_WATER = 64 * 1024 -- bytes queued above which write() waits
-local LINGER_MS = 5000 -- how long a finished connection may wait for the peer's end
+local touch, wake, wake_all = waiting.touch, waiting.wake, waiting.wake_all
+local end_if_done, keeps = writing.end_if_done, writing.keeps
+local HIGH_WATER = writing.HIGH_WATER
 
 local Socket = Emitter.class("Socket")
 
@@ -45,49 +48,6 @@ function Socket:__tostring()
 end
 
 local events = {} -- from C, see below
-
--- ---- waiting -------------------------------------------------------------------------------------------------------
-
-local function touch(self)
-  local idle = self._idle
-  if not idle then return end
-  idle.at = uv.now()
-  if not idle.timer:is_active() then idle.timer:start(idle.ms, 0, idle.expired) end
-end
-
-local function wake(self, field, ...)
-  local co = self[field]
-  if not co then return false end
-  self[field] = nil
-  host.resume(co, ...)
-  return true
-end
-
--- LuaJIT with 5.2 compatibility returns the main coroutine and true where plain LuaJIT returns nil.
-local function running()
-  local co, is_main = coroutine.running()
-  return not is_main and co or nil
-end
-
-local function wait(self, field, what)
-  local co = running()
-  if not co then error(what .. " waits and must be called inside a coroutine", 3) end
-  if self[field] then error("another coroutine waits in " .. what .. " of this socket already", 3) end
-  self[field] = co
-  touch(self)
-  return coroutine.yield()
-end
-
-local function wake_all(self, ...)
-  wake(self, "_connector", ...)
-  wake(self, "_reader", ...)
-  wake(self, "_writer", ...)
-end
-
--- Does what still comes belong to the script, even after finish() and though nobody reads it now?
-local function keeps(self)
-  return self.allowHalfOpen or self._outgoing
-end
 
 -- ---- reading -------------------------------------------------------------------------------------------------------
 
@@ -138,7 +98,7 @@ function Socket:_more()
   if self.ended or self._ending then return nil, self._why, self._code end
   local ok, message, code = self[1]:read_start()
   if not ok and not self.connecting then return nil, message, code end
-  return wait(self, "_reader", "read()")
+  return waiting.wait(self, "_reader", "read()")
 end
 
 --- Everything that waited before is taken now.
@@ -147,6 +107,9 @@ function Socket:_taken()
 end
 
 for name, method in pairs(reading) do Socket[name] = method end
+Socket.write = writing.write
+Socket.finish = writing.finish
+Socket.setTimeout = waiting.setTimeout
 
 function Socket:pause()
   self[1]:read_stop()
@@ -167,72 +130,6 @@ end
 function Socket:unshift(bytes)
   buffering.unshift(self, bytes)
   if self:listenerCount("data") > 0 then deliver_later(self) end
-end
-
--- ---- writing -------------------------------------------------------------------------------------------------------
-
--- Hands bytes to C; returns how many are queued now, or nil, message, code.
-local function send(self, bytes)
-  if self.connecting then
-    local early = self._early
-    if self._finish_due then return nil, "broken pipe", "EPIPE" end
-    early[#early + 1] = bytes
-    early.len = early.len + #bytes
-    return early.len
-  end
-  local queued, message, code = self[1]:write(bytes)
-  if queued and queued > 0 then self._queued = true end -- until the drain
-  touch(self)
-  return queued, message, code
-end
-
---- Writes; inside a coroutine it waits while more than 64 KiB are queued.
--- @tparam string bytes
--- @treturn boolean|nil true; false when the queue is long and the caller cannot wait (`drain` follows); nil, message,
---   code: "ECLOSED", "EPIPE" after finish(), "ECANCELED" when the connection went to another worker, "ETIMEDOUT" (the
---   bytes stay queued)
-function Socket:write(bytes)
-  if type(bytes) ~= "string" and type(bytes) ~= "number" then
-    error("write: a string is expected, got " .. type(bytes), 2)
-  end
-  local queued, message, code = send(self, tostring(bytes))
-  if not queued then return nil, message, code end
-  if queued <= HIGH_WATER then return true end
-  if not running() or self._writer then return false end
-  return wait(self, "_writer", "write()")
-end
-
--- A finished socket whose bytes are all sent ends with the peer's end, which it does not wait for without end.
-local function end_if_done(self)
-  if not self.finished or self._queued or self.closed then return end
-  if self.ended then
-    self[1]:close()
-  elseif not self._linger and not keeps(self) then
-    self._linger = uv.new_timer()
-    self._linger:start(LINGER_MS, 0, function() self:destroy() end)
-  end
-end
-
---- Sends the bytes, then FIN. What the peer still sends is dropped unless somebody reads it; on a socket that
--- allowHalfOpen, and one that this process has opened, it is kept for who reads later.
--- @tparam[opt] string bytes
--- @treturn boolean|nil true; nil, message, code as write()
-function Socket:finish(bytes)
-  if bytes then
-    local ok, message, code = send(self, tostring(bytes))
-    if not ok then return nil, message, code end
-  end
-  if self.finished then return true end
-  if self.connecting then
-    self._finish_due = true
-    return true
-  end
-  local ok, message, code = self[1]:shutdown()
-  if not ok then return nil, message, code end
-  self.finished = true
-  self[1]:read_start() -- to see the peer's end
-  end_if_done(self)
-  return true
 end
 
 -- ---- ending --------------------------------------------------------------------------------------------------------
@@ -269,38 +166,6 @@ function Socket:park(keep)
 end
 
 -- ---- settings ------------------------------------------------------------------------------------------------------
-
---- What to do when nothing has been read or written for so long: a call that waits returns nil, "timed out",
--- "ETIMEDOUT", then there is the event `timeout`. The socket stays open. A call that begins to wait counts as activity.
--- @tparam number seconds 0: no limit
--- @tparam[opt] function fn handler of `timeout`
--- @return self
-function Socket:setTimeout(seconds, fn)
-  if type(seconds) ~= "number" or not (seconds >= 0 and seconds < 1e9) then
-    error("setTimeout: a number of seconds, 0 or more, is needed", 2)
-  end
-  if fn then self:on("timeout", fn) end
-  if self._idle then
-    self._idle.timer:close()
-    self._idle = nil
-  end
-  if seconds == 0 or self.closed then return self end
-  local idle = { timer = uv.new_timer(), ms = math.ceil(seconds * 1000), at = uv.now() }
-  function idle.expired()
-    local rest = idle.at + idle.ms - uv.now()
-    if rest > 0 then
-      idle.timer:start(rest, 0, idle.expired)
-      return
-    end
-    wake(self, "_reader", nil, "timed out", "ETIMEDOUT")
-    wake(self, "_writer", nil, "timed out", "ETIMEDOUT")
-    self:emit("timeout")
-  end
-  idle.timer:unref() -- the socket itself keeps the loop running
-  idle.timer:start(idle.ms, 0, idle.expired)
-  self._idle = idle
-  return self
-end
 
 -- While connecting, for when it is.
 local function set(self, method, ...)
@@ -413,8 +278,7 @@ function Socket.from_fd(fd)
   return core.from_fd(fd)
 end
 
--- ---- for clua.net
--- ----------------------------------------------------------------------------------------------------
+-- ---- for clua.net --------------------------------------------------------------------------------------------------
 
 --- A socket that is not connected yet: what is written is kept. decide(message, code) is called when an attempt to
 -- connect has ended.
@@ -426,7 +290,7 @@ end
 
 --- Waits until it is connected: self, or nil, message, code.
 function Socket:_connected()
-  return wait(self, "_connector", "net.connect()")
+  return waiting.wait(self, "_connector", "net.connect()")
 end
 
 --- The attempts have come to an end.
@@ -440,7 +304,7 @@ function Socket:_settle(message, code)
   local early = table.concat(self._early)
   self.connecting, self._early = nil, nil
   for method, arguments in pairs(self._settings or {}) do self[1][method](self[1], unpack(arguments)) end
-  local queued = early ~= "" and send(self, early) or 0
+  local queued = early ~= "" and writing.send(self, early) or 0
   if self._finish_due then self:finish() end
   if self._reader or self:listenerCount("data") > 0 then self[1]:read_start() end
   if queued <= HIGH_WATER then wake(self, "_writer", true) end
