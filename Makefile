@@ -86,7 +86,7 @@ guard-update: ## write them down anew, on purpose
 
 lint: ## check layout, layers, C and Lua without running anything
 	@$(DEPS) build lint
-	@$(MAKE) -s -k -O $(JOBS) lint-format lint-layers lint-lua lint-cppcheck lint-tidy lint-documented
+	@$(MAKE) -s -k -O $(JOBS) lint-format lint-layers lint-columns lint-lua lint-cppcheck lint-tidy lint-documented
 	@echo 'lint: no findings'
 
 format: ## lay out the C files as lint wants them
@@ -310,7 +310,7 @@ build/fuzz/seed: scripts/fuzz/seeds.lua spec/core/http_requests.lua $(wildcard s
 
 # ---- lint ------------------------------------------------------------------------------------------------------------
 
-.PHONY: lint-format lint-layers lint-lua lint-cppcheck lint-tidy lint-documented
+.PHONY: lint-format lint-layers lint-columns lint-lua lint-cppcheck lint-tidy lint-documented
 
 lint-format:
 	$(call step,LINT,clang-format) clang-format --dry-run -Werror $(C_FILES) $(H_FILES) $(DEV_C_FILES) || \
@@ -318,6 +318,11 @@ lint-format:
 
 lint-layers:
 	$(call step,LINT,layers) scripts/dev/layers.sh
+
+# Text as wide as code; a row of a table cannot be broken.
+lint-columns:
+	$(call step,LINT,columns) ! LC_ALL=C.UTF-8 grep -HnP '^(?! *\|).{121}' README.md src/README.md lua/README.md || \
+		{ echo 'lint: at most 120 columns' >&2; exit 1; }
 
 lint-lua:
 	$(call step,LINT,luacheck) luacheck --no-color -q $(wildcard lua spec scripts)
