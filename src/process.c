@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,14 +11,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* The beginning of a file of /proc, as much as fits into `text`; false when there is none. */
+static bool read_text(const char *path, char *text, size_t size) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, size - 1);
+    close(fd);
+    if (n <= 0) return false;
+    text[n] = '\0';
+    return true;
+}
+
 uint64_t process_rss_bytes(void) {
     char text[128];
-    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) return 0;
-    text[n] = '\0';
+    if (!read_text("/proc/self/statm", text, sizeof text)) return 0;
     unsigned long long size, resident;
     if (sscanf(text, "%llu %llu", &size, &resident) != 2) return 0;
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -36,12 +43,7 @@ uint64_t process_cpu_us(void) {
 /* Size of the table of descriptors: none of them has a greater number. */
 static uint32_t fd_table_size(void) {
     char text[4096];
-    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) return 0;
-    text[n] = '\0';
+    if (!read_text("/proc/self/status", text, sizeof text)) return 0;
     const char *line = strstr(text, "\nFDSize:");
     return line ? (uint32_t)strtoul(line + sizeof "\nFDSize:" - 1, NULL, 10) : 0;
 }

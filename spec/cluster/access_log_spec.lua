@@ -13,17 +13,9 @@ local COMBINED = '^127%.0%.0%.1 %- %- %[%d%d/%a%a%a/%d%d%d%d:%d%d:%d%d:%d%d [+-]
   .. '"([^"]*)" "([^"]*)"$'
 local REOPEN = 35 -- SIGRTMIN+1
 
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return "" end
-  local text = file:read("*a")
-  file:close()
-  return text
-end
-
 local function lines(path)
   local list = {}
-  local text = read(path)
+  local text = proc.read(path) or ""
   for line in text:gmatch("([^\n]*)\n") do list[#list + 1] = line end
   assert(text == "" or text:sub(-1) == "\n", "half a line at the end of " .. path)
   return list
@@ -189,7 +181,9 @@ describe("the access log", function()
     local c = start { app = "hello", options = { cnum = 1 } }
     local conn = assert(client.connect(c:address()))
     assert.equal(200, (conn:request("GET", "/")))
-    local function writes() return tonumber(read(("/proc/%d/io"):format(c:workers()[1].pid)):match("syscw: (%d+)")) end
+    local function writes()
+      return tonumber(proc.read(("/proc/%d/io"):format(c:workers()[1].pid)):match("syscw: (%d+)"))
+    end
     local before, count = writes(), 100
     conn:send(client.format("GET", "/"):rep(count))
     for _ = 1, count do assert.equal(200, (conn:response("GET"))) end
@@ -296,7 +290,7 @@ describe("the access log", function()
     clients:stop()
     wait_lines(c, clients.ok)
     assert.equal(0, c:count("reload of"))
-    local text = read(c.dir .. "/dispatch.lua")
+    local text = proc.read(c.dir .. "/dispatch.lua")
     cluster.write(c.dir .. "/dispatch.lua", (text:gsub('"access%.log"', '{ path = "new.log", format = "$status" }')))
     c:signal("sigusr2")
     c:wait_log("reload of .* done", mark)

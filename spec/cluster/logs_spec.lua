@@ -17,16 +17,8 @@ local function talk(c, what, text, seconds)
   return body
 end
 
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return "" end
-  local text = file:read("*a")
-  file:close()
-  return text
-end
-
 local function wait_text(c, path, pattern)
-  return c:wait(function() return read(path):match(pattern) end, ("%q in %s"):format(pattern, path))
+  return c:wait(function() return (proc.read(path) or ""):match(pattern) end, ("%q in %s"):format(pattern, path))
 end
 
 -- Source of a dispatch script that does what a worker tells the master: "METHOD ARGUMENT".
@@ -250,7 +242,7 @@ describe("the error log", function()
     talk(c, "err", "from a worker\n")
     wait_text(c, path, "out: from a worker\n")
     c:stop()
-    assert.truthy(read(path):find("info: stopped\n$"))
+    assert.truthy(proc.read(path):find("info: stopped\n$"))
     assert.equal("", c:text())
   end)
 
@@ -266,7 +258,7 @@ describe("the error log", function()
     talk(c, "err", "from a worker\n")
     wait_text(c, path, "out: from a worker\n")
     c:stop()
-    assert.truthy(read(path):find("^an older line\n"))
+    assert.truthy(proc.read(path):find("^an older line\n"))
     assert.equal("", c:text())
   end)
 

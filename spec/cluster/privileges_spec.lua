@@ -2,6 +2,7 @@
 
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
+local proc = require "spec.support.proc"
 local uv = require "luv"
 
 local IS_ROOT = uv.getuid() == 0
@@ -14,13 +15,6 @@ local function id(option)
   return text
 end
 
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read("*a")
-  file:close()
-  return text
-end
-
 local function get(c, path)
   local status, _, body = client.get(c:address(), path)
   assert.equal(200, status)
@@ -30,7 +24,7 @@ end
 -- The script is copied: the repository may be in a place that only root can read.
 local function start(options)
   options.app = "app.lua"
-  options.files = { ["app.lua"] = read(cluster.fixture("wants_root")) }
+  options.files = { ["app.lua"] = proc.read(cluster.fixture("wants_root")) }
   return cluster.start(options)
 end
 

@@ -3,16 +3,10 @@
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
 local loop = require "spec.support.loop"
+local proc = require "spec.support.proc"
 local uv = require "luv"
 
 local USAGE = 100
-
-local function read(path)
-  local file = io.open(path)
-  local text = file and file:read("*a")
-  if file then file:close() end
-  return text
-end
 
 -- Starts what must be refused: exit code, the line that says why.
 local function refused(options)
@@ -115,7 +109,7 @@ describe("the pid file", function()
 
   it("holds the pid of the master and goes when it stops", function()
     local c = cluster.up { app = "hello", master = { pidfile = "clua.pid" }, options = { cnum = 1 } }
-    assert.equal(c.pid, tonumber(read(c.dir .. "/clua.pid")))
+    assert.equal(c.pid, tonumber(proc.read(c.dir .. "/clua.pid")))
     c:stop()
     assert.is_nil(uv.fs_stat(c.dir .. "/clua.pid"))
   end)
@@ -128,7 +122,7 @@ describe("the pid file", function()
     }
     assert.truthy(text:find("clua.pid", 1, true), text)
     assert.truthy(text:find(tostring(first.pid), 1, true), text)
-    assert.equal(first.pid, tonumber(read(first.dir .. "/clua.pid")))
+    assert.equal(first.pid, tonumber(proc.read(first.dir .. "/clua.pid")))
     serves(address)
   end)
 
@@ -136,11 +130,11 @@ describe("the pid file", function()
     local first = cluster.up { app = "hello", master = { pidfile = "clua.pid" }, options = { cnum = 1 } }
     first:signal("sigkill")
     first:wait_exit()
-    assert.equal(first.pid, tonumber(read(first.dir .. "/clua.pid")))
+    assert.equal(first.pid, tonumber(proc.read(first.dir .. "/clua.pid")))
     local second = cluster.up {
       dir = first.dir, app = "hello", master = { pidfile = "clua.pid" }, options = { cnum = 1 },
     }
-    assert.equal(second.pid, tonumber(read(first.dir .. "/clua.pid")))
+    assert.equal(second.pid, tonumber(proc.read(first.dir .. "/clua.pid")))
     second:stop()
   end)
 end)

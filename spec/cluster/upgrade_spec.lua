@@ -2,6 +2,7 @@
 
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
+local dispatch = require "spec.support.dispatch"
 local load = require "spec.support.load"
 local loop = require "spec.support.loop"
 local proc = require "spec.support.proc"
@@ -14,13 +15,7 @@ local IN_CHECK, IN_NEW = 'os.getenv "CLUA_TEST_HELD"', 'os.getenv "CLUA_STATE_FD
 
 -- Source of a dispatch script. Each registration: { name, app, options }.
 local function script(registrations, options)
-  local lines = { ('local master = require("clua").Master(%s)'):format(cluster.source(options or {})) }
-  for _, registration in ipairs(registrations) do
-    local name, app, given = unpack(registration)
-    if not app:find("%.lua$") then app = cluster.fixture(app) end
-    lines[#lines + 1] = ("master:register(%s, %q, %s)"):format(cluster.source(name), app, cluster.source(given or {}))
-  end
-  return table.concat(lines, "\n") .. "\nmaster:dispatch()\n"
+  return dispatch.registering(registrations, options) .. "master:dispatch()\n"
 end
 
 local function rewrite(c, text)

@@ -1,6 +1,5 @@
 -- clua.async over luv's own callbacks: child processes, names, files.
 local async = require "clua.async"
-local host = require "clua.core.host"
 local loop = require "spec.support.loop"
 local uv = require "luv"
 
@@ -9,29 +8,19 @@ local WAIT = 30 -- seconds that bound a hang
 describe("clua.async", function()
   -- Runs fn in a coroutine; what it returns.
   local function run(fn)
-    local results
-    host.spawn(function() results = { pcall(fn) } end)
-    loop.wait(function() return results end, WAIT, "the coroutine to end")
-    assert(results[1], results[2])
-    return unpack(results, 2, table.maxn(results))
-  end
-
-  local function handles()
-    local count = 0
-    uv.walk(function(handle) if not handle:is_closing() then count = count + 1 end end)
-    return count
+    return loop.run(fn, WAIT)
   end
 
   describe("spawn", function()
     it("gives status, output and errors; input goes in, and the environment is the one given", function()
       loop.wait(function() return true end, 1) -- its own timer
-      local before = handles()
+      local before = loop.handles()
       local status, out, err = run(function()
         return async.spawn("sh", { "-c", "cat; echo $NAME; pwd; echo oops >&2; exit 3" },
           { input = "in\n", env = { NAME = "value", PATH = os.getenv "PATH" }, cwd = "/" })
       end)
       assert.same({ 3, "in\nvalue\n/\n", "oops\n" }, { status, out, err })
-      loop.wait(function() return handles() == before end, WAIT, "the handles to go")
+      loop.wait(function() return loop.handles() == before end, WAIT, "the handles to go")
     end)
 
     it("gives much output whole, while others go on", function()

@@ -18,16 +18,7 @@ local function wait(predicate, what)
 end
 
 local function run(fn)
-  local results, failure
-  host.spawn(function()
-    local function keep(ok, ...)
-      if ok then results = { n = select("#", ...), ... } else failure = (...) end
-    end
-    keep(xpcall(fn, debug.traceback))
-  end)
-  wait(function() return results or failure end, "the coroutine")
-  if failure then error(failure, 0) end
-  return unpack(results, 1, results.n)
+  return loop.run(fn, WAIT)
 end
 
 local function await(predicate)

@@ -9,12 +9,6 @@ local function wait(predicate, what)
   return loop.wait(predicate, WAIT, what)
 end
 
-local function handles()
-  local count = 0
-  uv.walk(function(handle) if not handle:is_closing() then count = count + 1 end end)
-  return count
-end
-
 describe("clua.timer", function()
   local running = {}
 
@@ -30,7 +24,7 @@ describe("clua.timer", function()
 
   it("after() calls once, in a coroutine, and leaves no handle behind", function()
     loop.wait(function() return true end, 1) -- its own timer
-    local before, calls, given = handles(), 0, nil
+    local before, calls, given = loop.handles(), 0, nil
     local t = keep(timer.after(0.001, function(self)
       timer.sleep(0)
       calls, given = calls + 1, self
@@ -39,7 +33,7 @@ describe("clua.timer", function()
     wait(function() return calls == 1 end, "the call")
     assert.equal(t, given)
     assert.equal("Timer: stopped", tostring(t))
-    wait(function() return handles() == before end, "the handles to go")
+    wait(function() return loop.handles() == before end, "the handles to go")
   end)
 
   it("after() waits at least so long, counted from now", function()

@@ -25,6 +25,19 @@ local function source(value)
 end
 dispatch.source = source
 
+--- Source of a dispatch script up to its dispatch(). Each registration: { name, app, options }.
+-- @tparam table registrations
+-- @tparam[opt] table options of Master()
+function dispatch.registering(registrations, options)
+  local lines = { ('local master = require("clua").Master(%s)'):format(source(options or {})) }
+  for _, registration in ipairs(registrations) do
+    local name, app, given = unpack(registration)
+    if not app:find("%.lua$") then app = dispatch.fixture(app) end
+    lines[#lines + 1] = ("master:register(%s, %q, %s)"):format(source(name), app, source(given or {}))
+  end
+  return table.concat(lines, "\n") .. "\n"
+end
+
 --- Source of a dispatch script that registers one worker script (options: see cluster.start), and prints the wanted
 -- events as lines "event NAME ARGUMENTS".
 function dispatch.script(options)

@@ -112,6 +112,28 @@ function loop.wait(predicate, seconds, explain)
   error(("waited %g s for %s"):format(seconds, explain or "something that did not happen"), 2)
 end
 
+--- Runs fn in a coroutine of clua's, as handlers are run, and waits in the main line for its end. Returns what it
+-- returns, raises what it raises.
+function loop.run(fn, seconds)
+  local results, failure
+  require("clua.core.host").spawn(function()
+    local function keep(ok, ...)
+      if ok then results = { n = select("#", ...), ... } else failure = (...) end
+    end
+    keep(xpcall(fn, debug.traceback))
+  end)
+  loop.wait(function() return results or failure end, seconds, "the coroutine")
+  if failure then error(failure, 0) end
+  return unpack(results, 1, results.n)
+end
+
+--- How many handles there are that nobody has closed.
+function loop.handles()
+  local count = 0
+  uv.walk(function(handle) if not handle:is_closing() then count = count + 1 end end)
+  return count
+end
+
 --- Suspends a task for a while: what a client does between two requests.
 function loop.sleep(seconds)
   local task = assert(loop.current(), "loop.sleep() is for tasks only")

@@ -6,6 +6,7 @@ local proc = {}
 
 local CLOCK_TICKS = 100 -- sysconf(_SC_CLK_TCK) is that on every Linux that clua runs on
 
+--- The text of a file, or nil.
 local function read(path)
   local file = io.open(path, "rb")
   if not file then return nil end
@@ -13,6 +14,7 @@ local function read(path)
   file:close()
   return text
 end
+proc.read = read
 
 local function names(path)
   local request = uv.fs_scandir(path)

@@ -1,7 +1,7 @@
 -- A cluster whose master writes its status into the log when the spec asks for it (SIGWINCH means nothing to a master).
 
 local cjson = require "cjson"
-local cluster = require "spec.support.cluster"
+local dispatch = require "spec.support.dispatch"
 
 local status = {}
 
@@ -9,20 +9,13 @@ local status = {}
 -- @tparam table registrations
 -- @tparam[opt] table options of Master()
 function status.script(registrations, options)
-  local lines = { ('local master = require("clua").Master(%s)'):format(cluster.source(options or {})) }
-  for _, registration in ipairs(registrations) do
-    local name, app, given = unpack(registration)
-    if not app:find("%.lua$") then app = cluster.fixture(app) end
-    lines[#lines + 1] = ("master:register(%s, %q, %s)"):format(cluster.source(name), app, cluster.source(given or {}))
-  end
-  lines[#lines + 1] = [[
+  return dispatch.registering(registrations, options) .. [[
     master:dispatch()
     require("luv").new_signal():start("sigwinch", function()
       local registrations, itself = master:status()
       io.stderr:write("status " .. require("cjson").encode { registrations, itself } .. "\n")
     end)
   ]]
-  return table.concat(lines, "\n")
 end
 
 --- What master:status() returns now. A registration's position becomes its name, too.

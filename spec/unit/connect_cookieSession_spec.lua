@@ -12,12 +12,7 @@ describe("clua.connect.cookieSession", function()
   local function visit(header, handler, given)
     local all = { keys = KEY }
     for name, value in pairs(given or {}) do all[name] = value end
-    local res = fakes.send(connect(connect.cookieSession(all), function(req, res)
-      handler(req.session, req)
-      res:finish("done")
-    end), "/", { headers = { cookie = header } })
-    local line = (res.headers["set-cookie"] or {})[1]
-    return line and line:match("^[^;]*"), line, res
+    return fakes.visit(connect.cookieSession(all), header, handler)
   end
 
   local function see(header, given)

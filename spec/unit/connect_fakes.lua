@@ -158,4 +158,16 @@ function fakes.send(handler, url, options)
   return res, req
 end
 
+--- Sends a request with this Cookie header through a middleware that gives req.session, to handler(session, req).
+-- Returns the cookie that came back ("name=value") or nil, its whole line, and the answer.
+function fakes.visit(middleware, header, handler)
+  local connect = require "clua.connect"
+  local res = fakes.send(connect(middleware, function(req, res)
+    handler(req.session, req)
+    res:finish("done")
+  end), "/", { headers = { cookie = header } })
+  local line = (res.headers["set-cookie"] or {})[1]
+  return line and line:match("^[^;]*"), line, res
+end
+
 return fakes
