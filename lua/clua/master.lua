@@ -3,6 +3,7 @@
 -- @module clua.master
 
 local admin = require "clua.admin"
+local adopting = require "clua.upgrade.adopting"
 local Control = require "clua.control"
 local core = require "clua.core.master"
 local host = require "clua.core.host"
@@ -131,7 +132,7 @@ function Master:dispatch()
   enter_directory(self)
   logs.check_files(self)
   if core.testing() then test(self) end
-  local state = upgrade.take()
+  local state = adopting.take()
   logs.open(self, state and state.logs)
   self.started = state and state.started or os.time()
   local ok, message, code = core.setup(function(...) on_event(self, ...) end)

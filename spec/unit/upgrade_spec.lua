@@ -1,5 +1,6 @@
 -- The pure parts of an upgrade: which registration is which, and who needs new workers.
 
+local adopting = require "clua.upgrade.adopting"
 local upgrade = require "clua.upgrade"
 
 local function registration(name, ...)
@@ -28,7 +29,7 @@ describe("clua.upgrade", function()
     it("knows a registration by its name", function()
       local a, b = registration("80", ":80"), registration("word")
       local old_a, old_b, gone = old("80", ":80"), old("word"), old("81", ":81")
-      local previous, successor = upgrade.match({ registrations = { gone, old_b, old_a } }, { a, b })
+      local previous, successor = adopting.match({ registrations = { gone, old_b, old_a } }, { a, b })
       assert.equal(old_a, previous[a])
       assert.equal(old_b, previous[b])
       assert.is_nil(successor[gone])
@@ -37,25 +38,25 @@ describe("clua.upgrade", function()
     it("knows one whose list of addresses has changed by one that it has kept", function()
       local a = registration("80,82", ":80", ":82")
       local before = old("80,81", ":80", ":81")
-      assert.equal(before, upgrade.match({ registrations = { before } }, { a })[a])
+      assert.equal(before, adopting.match({ registrations = { before } }, { a })[a])
     end)
 
     it("gives a name before it looks at addresses, and each to one only", function()
       local a, b = registration("80,81", ":80", ":81"), registration("81", ":81")
       local before = old("81", ":81")
-      local previous, successor = upgrade.match({ registrations = { before } }, { a, b })
+      local previous, successor = adopting.match({ registrations = { before } }, { a, b })
       assert.is_nil(previous[a])
       assert.equal(before, previous[b])
       assert.equal(b, successor[before])
       local c, d = registration("1,2", ":1", ":2"), registration("1,3", ":1", ":3")
-      previous = upgrade.match({ registrations = { old("1,4", ":1", ":4") } }, { c, d })
+      previous = adopting.match({ registrations = { old("1,4", ":1", ":4") } }, { c, d })
       assert.truthy(previous[c])
       assert.is_nil(previous[d])
     end)
 
     it("does not confuse what has nothing in common", function()
       local a = registration("80", ":80")
-      assert.same({}, (upgrade.match({ registrations = { old("81", ":81"), old("word") } }, { a })))
+      assert.same({}, (adopting.match({ registrations = { old("81", ":81"), old("word") } }, { a })))
     end)
   end)
 

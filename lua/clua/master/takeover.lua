@@ -1,13 +1,13 @@
 --- The beginning of a master that is the upgrade of another: the same process, with its workers and connections.
 -- @module clua.master.takeover
 
+local adopting = require "clua.upgrade.adopting"
 local core = require "clua.core.master"
 local host = require "clua.core.host"
 local logs = require "clua.logs"
 local options = require "clua.options"
 local Registration = require "clua.registration"
 local running = require "clua.master.running"
-local upgrade = require "clua.upgrade"
 
 local takeover = {}
 
@@ -31,12 +31,12 @@ local function wind_up(self, state, old)
   self.by_pool[registration.pool] = registration
   self.registrations[#self.registrations + 1] = registration
   running.supervise(self, registration)
-  upgrade.adopt(state, registration, old)
+  adopting.adopt(state, registration, old)
 end
 
 --- Takes over what the master before this one had.
 -- @tparam Master self
--- @tparam table state of upgrade.take()
+-- @tparam table state of adopting.take()
 -- @tparam function listen listen(registration, spec): binds a new address, or raises an error
 function takeover.go_on(self, state, listen)
   local function listen_if_possible(registration, spec)
@@ -45,14 +45,14 @@ function takeover.go_on(self, state, listen)
   end
   self.upgrades = state.upgrades
   local registrations = { unpack(self.registrations) }
-  local previous, successor = upgrade.match(state, registrations)
+  local previous, successor = adopting.match(state, registrations)
   for _, registration in ipairs(registrations) do
-    upgrade.adopt_listeners(state, registration, previous[registration], listen_if_possible)
+    adopting.adopt_listeners(state, registration, previous[registration], listen_if_possible)
   end
   for _, registration in ipairs(registrations) do
     running.watch(self, registration, previous[registration] and previous[registration].watched)
     if previous[registration] then
-      upgrade.adopt(state, registration, previous[registration])
+      adopting.adopt(state, registration, previous[registration])
     else
       registration.supervisor:start()
     end
