@@ -41,11 +41,11 @@ static bool copy(struct http_connection *connection, size_t most) {
 void http_file_pump(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
     size_t turn = HTTP_FILE_TURN_BYTES;
-    uv_os_fd_t socket_fd;
     connection->stream->more_follows = true; /* the file, behind the head */
     http_connection_flush(connection);
     connection->stream->more_follows = false;
-    if (connection->error || uv_fileno(&connection->stream->uv.handle, &socket_fd) < 0) return;
+    if (connection->error) return;
+    int socket_fd = stream_descriptor(connection->stream);
     while (exchange->file_left > 0 && connection->stream->queued_bytes == 0) {
         if (turn == 0) {
             http_loop_settle(connection);

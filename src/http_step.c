@@ -266,7 +266,9 @@ static bool step_skipping(struct http_connection *connection) {
 
 static bool step_flushing(struct http_connection *connection) {
     input_consume(connection, connection->in_len);
+    connection->stream->more_follows = true; /* FIN, in the packet of the last bytes */
     http_connection_flush(connection);
+    connection->stream->more_follows = false;
     if (connection->error) return true;
     if (connection->stream->queued_bytes > 0) return false;
     if (!connection->unread || connection->ended || stream_shutdown(connection->stream) < 0) {

@@ -338,10 +338,8 @@ static int box_hold(lua_State *L) {
 static int box_quiet(lua_State *L) {
     struct stream *stream = check_open(L);
     if (!stream) return 3;
-    uv_os_fd_t fd;
     char byte;
-    bool quiet =
-        uv_fileno(&stream->uv.handle, &fd) == 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    bool quiet = recv(stream_descriptor(stream), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
     lua_pushboolean(L, quiet);
     return 1;
 }
@@ -351,7 +349,8 @@ static int box_nodelay(lua_State *L) {
     bool on = lua_toboolean(L, 2);
     struct stream *stream = check_open(L);
     if (!stream) return 3;
-    int err = stream->uv.handle.type == UV_TCP ? uv_tcp_nodelay(&stream->uv.tcp, on) : 0;
+    int err = stream_attach(stream);
+    if (err == 0 && stream->uv.handle.type == UV_TCP) err = uv_tcp_nodelay(&stream->uv.tcp, on);
     if (err < 0) return host_fail(L, err);
     lua_pushboolean(L, 1);
     return 1;
@@ -364,7 +363,8 @@ static int box_keepalive(lua_State *L) {
     luaL_argcheck(L, delay >= 1 && delay <= INT16_MAX, 3, "seconds out of range");
     struct stream *stream = check_open(L);
     if (!stream) return 3;
-    int err = stream->uv.handle.type == UV_TCP ? uv_tcp_keepalive(&stream->uv.tcp, on, (unsigned)delay) : 0;
+    int err = stream_attach(stream);
+    if (err == 0 && stream->uv.handle.type == UV_TCP) err = uv_tcp_keepalive(&stream->uv.tcp, on, (unsigned)delay);
     if (err < 0) return host_fail(L, err);
     lua_pushboolean(L, 1);
     return 1;

@@ -43,9 +43,10 @@ static struct stream *stream_of(uv_handle_t *handle) {
     return (struct stream *)((char *)handle - offsetof(struct stream, uv));
 }
 
-static int stream_fd(const struct stream *stream) {
-    uv_os_fd_t fd = -1;
-    return uv_fileno(&stream->uv.handle, &fd) == 0 ? fd : -1;
+int stream_descriptor(const struct stream *stream) {
+    uv_os_fd_t fd = stream->unattached_fd;
+    if (fd < 0 && uv_fileno(&stream->uv.handle, &fd) < 0) return -1;
+    return fd;
 }
 
 static bool can_be_taken(uint32_t state) {
@@ -70,6 +71,7 @@ static int stream_new(uv_loop_t *loop, int domain, bool outgoing, struct stream 
         return err;
     }
     stream->hooks = &no_hooks;
+    stream->unattached_fd = -1;
     stream->loan = STREAM_NO_LOAN;
     stream->claim = LOAN_HELD;
     stream->outgoing = outgoing;
@@ -89,15 +91,36 @@ static int give_up(struct stream *stream, int err) {
     return err;
 }
 
+int stream_open_unattached(uv_loop_t *loop, int fd, int domain, struct stream **out) {
+    socklen_t len = sizeof domain;
+    if (domain == AF_UNSPEC && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0) return -errno;
+    int err = stream_new(loop, domain, false, out);
+    if (err == 0) (*out)->unattached_fd = fd;
+    return err;
+}
+
+int stream_attach(struct stream *stream) {
+    int fd = stream->unattached_fd;
+    if (fd < 0 || stream->closing) return 0;
+    bool is_tcp = stream->uv.handle.type == UV_TCP;
+    int err = is_tcp ? uv_tcp_open(&stream->uv.tcp, fd) : uv_pipe_open(&stream->uv.pipe, fd);
+    if (err < 0) return err;
+    stream->unattached_fd = -1;
+    if (!stream->reading) return 0;
+    stream->reading = false;
+    return stream_read_start(stream);
+}
+
 int stream_open(uv_loop_t *loop, int fd, int domain, const struct stream_hooks *hooks, void *owner,
                 struct stream **out) {
-    socklen_t len = sizeof domain;
     struct stream *stream;
-    if (domain == AF_UNSPEC && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0) return -errno;
-    int err = stream_new(loop, domain, false, &stream);
+    int err = stream_open_unattached(loop, fd, domain, &stream);
     if (err < 0) return err;
-    err = domain == AF_UNIX ? uv_pipe_open(&stream->uv.pipe, fd) : uv_tcp_open(&stream->uv.tcp, fd);
-    if (err < 0) return give_up(stream, err);
+    err = stream_attach(stream);
+    if (err < 0) {
+        stream->unattached_fd = -1; /* the caller's still */
+        return give_up(stream, err);
+    }
     stream_own(stream, hooks, owner);
     *out = stream;
     return 0;
@@ -193,6 +216,8 @@ bool stream_publish(struct stream *stream, enum loan_state state) {
 static void finish(struct stream *stream, enum completion_kind kind, uint32_t aux, bool urgent) {
     if (stream->closing) return;
     stream->closing = true;
+    if (stream->unattached_fd >= 0) close(stream->unattached_fd);
+    stream->unattached_fd = -1;
     uv_close(&stream->uv.handle, handle_closed);
     if (stream->loan == STREAM_NO_LOAN) return;
     by_loan[stream->loan] = NULL; /* from the entry on the master may lend under this index again */
@@ -248,38 +273,39 @@ static void received(uv_stream_t *handle, ssize_t nread, const uv_buf_t *buf) {
 int stream_read_start(struct stream *stream) {
     if (stream->reading) return 0;
     if (stream->closing || stream->ended) return UV_EOF;
-    int err = uv_read_start(&stream->uv.stream, alloc, received);
+    int err = stream->unattached_fd < 0 ? uv_read_start(&stream->uv.stream, alloc, received) : 0;
     stream->reading = err == 0;
     return err;
 }
 
-void stream_read_now(struct stream *stream) {
+bool stream_read_now(struct stream *stream) {
     uv_buf_t buf;
-    if (!stream->reading || stream->closing) return;
+    if (!stream->reading || stream->closing) return false;
     alloc(&stream->uv.handle, sizeof shared_buffer, &buf);
     if (buf.len == 0) {
         received(&stream->uv.stream, UV_ENOBUFS, &buf);
-        return;
+        return false;
     }
     ssize_t n;
     do {
-        n = read(stream_fd(stream), buf.base, buf.len);
+        n = recv(stream_descriptor(stream), buf.base, buf.len, 0);
     } while (n < 0 && errno == EINTR);
     if (n < 0)
         n = errno == EAGAIN ? 0 : -errno;
     else if (n == 0)
         n = UV_EOF;
     received(&stream->uv.stream, n, &buf);
+    return n != 0;
 }
 
 void stream_read_stop(struct stream *stream) {
     if (!stream->reading) return;
-    uv_read_stop(&stream->uv.stream);
+    if (stream->unattached_fd < 0) uv_read_stop(&stream->uv.stream);
     stream->reading = false;
 }
 
 static void shut_down_now(struct stream *stream) {
-    shutdown(stream_fd(stream), SHUT_WR);
+    shutdown(stream_descriptor(stream), SHUT_WR);
     stream->shut = true;
 }
 
@@ -300,13 +326,14 @@ static void written(uv_write_t *request, int status) {
 }
 
 static int queue_write(struct stream *stream, const char *bytes, size_t len) {
-    struct queued_write *queued = malloc(sizeof *queued + len);
-    if (!queued) return UV_ENOMEM;
+    int err = stream_attach(stream);
+    struct queued_write *queued = err == 0 ? malloc(sizeof *queued + len) : NULL;
+    if (!queued) return err < 0 ? err : UV_ENOMEM;
     queued->stream = stream;
     queued->len = len;
     memcpy(queued->bytes, bytes, len);
     uv_buf_t buf = uv_buf_init(queued->bytes, (unsigned)len);
-    int err = uv_write(&queued->request, &stream->uv.stream, &buf, 1, written);
+    err = uv_write(&queued->request, &stream->uv.stream, &buf, 1, written);
     if (err < 0) {
         free(queued);
         return err;
@@ -325,20 +352,22 @@ static int begin_write(struct stream *stream) {
     return stream_publish(stream, stream->claim == LOAN_HELD ? LOAN_HELD : LOAN_RESPONDING) ? 0 : UV_ECANCELED;
 }
 
-/* libuv knows no MSG_MORE. */
-static int send_more(struct stream *stream, const char *bytes, size_t len) {
+/* Not uv_try_write(), which knows no MSG_MORE and wants the stream attached. */
+static int send_now(const struct stream *stream, const char *bytes, size_t len) {
+    int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (stream->more_follows ? MSG_MORE : 0);
     ssize_t n;
     do {
-        n = send(stream_fd(stream), bytes, len, MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL);
+        n = send(stream_descriptor(stream), bytes, len, flags);
     } while (n < 0 && errno == EINTR);
-    return n < 0 ? (errno == EAGAIN ? UV_EAGAIN : -errno) : (int)n;
+    return n < 0 ? -errno : (int)n;
 }
 
 /* What the kernel takes now; 0 when something is queued already. Number of bytes or UV_E*. */
 static int try_write(struct stream *stream, const char *bytes, size_t len) {
     if (stream->queued_bytes > 0) return 0;
     uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)len);
-    int n = stream->more_follows ? send_more(stream, bytes, len) : uv_try_write(&stream->uv.stream, &buf, 1);
+    /* One of our own may be connecting still, which libuv knows. */
+    int n = stream->outgoing ? uv_try_write(&stream->uv.stream, &buf, 1) : send_now(stream, bytes, len);
     if (n == UV_EAGAIN) return 0;
     if (n > 0) stream->written += (uint32_t)n;
     return n;
@@ -389,7 +418,7 @@ void stream_close(struct stream *stream) {
         finish(stream, COMPLETION_DROP, 0, true);
         return;
     }
-    if (stream->loan != STREAM_NO_LOAN) shutdown(stream_fd(stream), SHUT_RDWR);
+    if (stream->loan != STREAM_NO_LOAN) shutdown(stream_descriptor(stream), SHUT_RDWR);
     finish(stream, COMPLETION_DONE, 0, false);
 }
 
@@ -400,7 +429,7 @@ void stream_reset(struct stream *stream) {
         return;
     }
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
-    setsockopt(stream_fd(stream), SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    setsockopt(stream_descriptor(stream), SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
     finish(stream, COMPLETION_DONE, 0, true); /* the RST goes out when the master closes the last descriptor */
 }
 
@@ -426,7 +455,7 @@ bool stream_park(struct stream *stream, uint32_t keep_ms) {
 
 bool stream_has_unread(const struct stream *stream) {
     int count = 0;
-    return !stream->closing && ioctl(stream_fd(stream), FIONREAD, &count) == 0 && count > 0;
+    return !stream->closing && ioctl(stream_descriptor(stream), FIONREAD, &count) == 0 && count > 0;
 }
 
 void stream_drop_taken(struct stream *stream) {
@@ -453,10 +482,8 @@ int stream_address(const struct stream *stream, bool remote, char host[STREAM_HO
         struct sockaddr_storage storage;
     } address = {0};
     socklen_t len = sizeof address;
-    uv_os_fd_t fd;
-    int err = uv_fileno(&stream->uv.handle, &fd);
-    if (err < 0) return err;
-    err = remote ? getpeername(fd, &address.any, &len) : getsockname(fd, &address.any, &len);
+    int fd = stream_descriptor(stream);
+    int err = remote ? getpeername(fd, &address.any, &len) : getsockname(fd, &address.any, &len);
     if (err < 0) return uv_translate_sys_error(errno);
     if (address.any.sa_family == AF_INET) {
         *port = ntohs(address.in.sin_port);

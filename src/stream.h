@@ -46,13 +46,14 @@ struct stream {
     uint32_t loan;               /* index of the loan, or STREAM_NO_LOAN */
     uint32_t written;            /* bytes given to the kernel over all loans of this connection, modulo 2^32 */
     uint32_t lent;               /* how often this connection has been lent, from 1 (0 without a loan) */
+    int unattached_fd;           /* the descriptor, while libuv does not have it; else -1 */
     uint16_t port;               /* local port that the client came to; 0 for a unix socket */
     uint8_t claim;               /* enum loan_state that reading or writing moves the loan to: READING or HELD */
     bool unowned : 1;            /* the master kept no descriptor: cannot be parked or given back */
     uint8_t woken_from;          /* state before the read that is under way, 0 when it was not one that can be taken */
     bool reading : 1, ended : 1, closing : 1, shut_after_write : 1, shut : 1;
     bool outgoing : 1;     /* this process has opened it */
-    bool more_follows : 1; /* other bytes come right behind what is written: one packet for both */
+    bool more_follows : 1; /* bytes or FIN come right behind what is written: one packet for both */
 };
 
 /* Makes a stream of a connected, non-blocking socket (TCP or unix). On success the stream owns fd; on failure the
@@ -60,6 +61,17 @@ struct stream {
  * before stream_read_start(). 0 or UV_E*. */
 int stream_open(uv_loop_t *loop, int fd, int domain, const struct stream_hooks *hooks, void *owner,
                 struct stream **out);
+
+/* The same for a descriptor that the loop need not hear of, if all is over before it next waits: what is short costs no
+ * epoll_ctl(2). Nothing is read but by stream_read_now() until stream_attach(), which must follow before the loop waits.
+ * Hooks are set with stream_own(). 0 or UV_E* (the descriptor is the caller's still). */
+int stream_open_unattached(uv_loop_t *loop, int fd, int domain, struct stream **out);
+
+/* From now on the loop watches the stream. Idempotent, and harmless when it is closed. 0 or UV_E*: close it. */
+int stream_attach(struct stream *stream);
+
+/* Its descriptor, which stays the stream's; -1 when it has none (any more). */
+int stream_descriptor(const struct stream *stream);
 
 /* Opens a connection of our own, to an address or to a unix socket; on_connect tells how it went. Such a stream is no
  * client's: it does not keep a draining worker alive (stream_count). 0 or UV_E* (nothing to close then). */
@@ -81,8 +93,8 @@ void stream_own(struct stream *stream, const struct stream_hooks *hooks, void *o
 int stream_read_start(struct stream *stream); /* idempotent; 0 or UV_E* */
 
 /* Reads once, without waiting for the loop, if reading has been started. Calls the hooks: only where an I/O callback
- * could run. */
-void stream_read_now(struct stream *stream);
+ * could run. False when nothing was there to be read. */
+bool stream_read_now(struct stream *stream);
 void stream_read_stop(struct stream *stream);
 
 /* Writes at once as much as the kernel takes and copies the rest to a queue (see queued_bytes, on_drain).

@@ -28,6 +28,7 @@
 #include "quarantine.h"
 
 enum { PACKETS_PER_TURN = 8, SAMPLE_INTERVAL_MS = 1000, RETRY_MS = 2, LOG_RETRY_MS = 20 };
+enum { LUCK_MAX = 8, TRY_EVERY = 32 }; /* see expects_bytes() */
 
 static const struct worker_hooks no_hooks;
 
@@ -43,6 +44,7 @@ static struct {
     struct channel_message message, outgoing; /* the packets being read and written */
     uint64_t sampled_at;
     uint32_t longest_turn_ms, term_timeout_ms;
+    unsigned luck; /* of late, first bytes were there at once: 0 (no) to LUCK_MAX */
     unsigned asked_to_leave; /* a bit for each enum leave_reason */
     bool is_worker, ready, draining, orphan, told_first;
 } worker = {.hooks = &no_hooks};
@@ -140,7 +142,32 @@ static void return_loan(const struct channel_loan *loan) {
 
 /* Only connections of unix sockets come without a port. */
 static int open_loan(const struct channel_loan *loan, int fd, struct stream **stream) {
-    return stream_open(worker.loop, fd, loan->port != 0 ? AF_INET : AF_UNSPEC, NULL, NULL, stream);
+    return stream_open_unattached(worker.loop, fd, loan->port != 0 ? AF_INET : AF_UNSPEC, stream);
+}
+
+/* Is the client's first byte here already? SPOKEN says so; of the others the last ones tell, since it depends on how far
+ * away clients are. A read in vain is cheaper than the three calls around one for which the loop has waited. */
+static bool expects_bytes(const struct channel_loan *loan) {
+    static unsigned since_tried;
+    if ((loan->flags & CHANNEL_LOAN_SPOKEN) || worker.luck > 0) return true;
+    since_tried = (since_tried + 1) % TRY_EVERY;
+    return since_tried == 0;
+}
+
+/* Acts on what is there already: a short exchange is over before the loop has heard of the descriptor. */
+static void begin_loan(const struct channel_loan *loan) {
+    struct stream *stream = stream_of_loan(loan->loan);
+    if (!stream) return;
+    if (stream->reading && expects_bytes(loan)) {
+        bool lucky = stream_read_now(stream);
+        if (lucky && worker.luck < LUCK_MAX) worker.luck++;
+        if (!lucky && worker.luck > 0) worker.luck--;
+    }
+    stream = stream_of_loan(loan->loan);
+    int err = stream ? stream_attach(stream) : 0;
+    if (err == 0) return;
+    log_write(CLUA_LOG_WARN, "cannot watch a connection: %s", uv_strerror(err));
+    stream_close(stream);
 }
 
 static void take_loan(const struct channel_loan *loan, int fd) {
@@ -171,11 +198,7 @@ static void take_loans(const struct channel_message *message, const int *fds, si
     atomic_fetch_add_explicit(&borrow_figures()->loans_taken, (uint32_t)count, memory_order_release);
     borrow_notify(WANT_TAKEN);
     for (size_t i = 0; i < fd_count; i++) take_loan(&loans[i], fds[i]);
-    /* Act on what is there already: a short exchange is over before the loop has heard of the descriptor. */
-    for (size_t i = 0; i < fd_count; i++) {
-        struct stream *stream = loans[i].flags & CHANNEL_LOAN_SPOKEN ? stream_of_loan(loans[i].loan) : NULL;
-        if (stream) stream_read_now(stream);
-    }
+    for (size_t i = 0; i < fd_count; i++) begin_loan(&loans[i]);
 }
 
 static void drop_recalled(const struct channel_message *message) {
