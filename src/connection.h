@@ -55,6 +55,7 @@ struct connection {
     uint16_t port;
     uint8_t place;
     bool polled;  /* registered in the lobby's epoll */
+    bool armed;   /* and an event may come */
     bool unowned; /* LENT only: the worker has, or is to have, the only descriptor */
 };
 

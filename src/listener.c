@@ -258,13 +258,15 @@ int listener_adopt(uv_loop_t *loop, struct pool *pool, int fd, const char *path,
 
 int listener_start(struct listener *listener, listener_accepted_fn accepted) {
     accepted_fn = accepted;
-    if (listener->pool->clients_speak_first) listener_defer(listener, true);
+    if (listener->pool->clients_speak_first) listener_defer(listener, listener->pool->options.defer_accept);
     return uv_poll_start(&listener->poll, UV_READABLE, accept_ready);
 }
 
 void listener_defer(struct listener *listener, bool defer) {
     int seconds = defer ? DEFER_SECONDS : 0;
-    if (!listener->path) setsockopt(listener->fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds);
+    if (listener->port == 0) return; /* a unix socket */
+    if (setsockopt(listener->fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds) == 0)
+        listener->deferred = defer;
 }
 
 /* ---- closing -------------------------------------------------------------------------------------------------- */
@@ -287,6 +289,7 @@ void listener_close(struct listener *listener) {
     *at = listener->next;
     /* Closing would reset those who have connected but were not accepted yet. */
     listener_defer(listener, false);
+    listener->closing = true;
     if (accepted_fn && !listener->inherited) accept_some(listener, BACKLOG);
     uv_timer_stop(&listener->pause);
     uv_close((uv_handle_t *)&listener->poll, poll_closed); /* before the descriptor, see close_channel() in slot.c */

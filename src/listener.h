@@ -33,6 +33,8 @@ struct listener {
     ino_t ino;
     bool inherited;          /* who handed it over keeps it: clients in the backlog wait for the next master */
     bool paused, complained; /* one log line for each shortage of descriptors */
+    bool deferred;           /* the kernel accepts those who have spoken */
+    bool closing;            /* these are the last ones */
 };
 
 /* Called for each accepted, non-blocking, CLOEXEC descriptor, which it then owns. */

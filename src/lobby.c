@@ -34,6 +34,13 @@ static void expired(struct wheel_entry *entry, void *data) {
         lobby_farewell(connection, pool->options.gone, pool->options.gone_len);
         break;
     case CONNECTION_PARKED:
+        if (connection->lent == 0) { /* how long a client may say nothing is for the protocol to decide */
+            lobby_leave(connection);
+            lobby_wait(connection, CONNECTION_LAST);
+        } else {
+            lobby_end(connection);
+        }
+        break;
     case CONNECTION_FAREWELL:
         lobby_end(connection);
         break;
@@ -67,12 +74,14 @@ static void poll_connection(struct connection *connection, uint32_t events) {
         return;
     }
     connection->polled = true;
+    connection->armed = true;
 }
 
-/* The registration belongs to the open file, which a worker's duplicate keeps alive: it must go before the close. */
+/* The registration belongs to the open file, which a worker's duplicate keeps alive: it must go before the close, unless
+ * it was for one event (EPOLLONESHOT) that has come: then it is silent until it is armed again. */
 void lobby_unwatch(struct connection *connection) {
-    if (!connection->polled) return;
-    connection->polled = false;
+    if (!connection->armed) return;
+    connection->armed = connection->polled = false;
     struct epoll_event none = {0};
     epoll_ctl(lobby.epoll_fd, EPOLL_CTL_DEL, connection->fd, &none);
 }
@@ -106,15 +115,16 @@ static void connection_event(struct connection *connection, uint32_t events) {
         }
         break;
     case CONNECTION_PARKED:
-        if (bytes_waiting(connection) > 0) {
+        connection->armed = false;
+        if (ended && bytes_waiting(connection) == 0) {
+            lobby_end(connection);
+        } else {
             lobby_leave(connection);
             lobby_wait(connection, CONNECTION_LAST);
-        } else if (ended) {
-            lobby_end(connection);
         }
         break;
     case CONNECTION_LENT:
-        lobby_unwatch(connection);
+        connection->armed = false;
         lobby.lent_readable(connection);
         break;
     case CONNECTION_FAREWELL:
@@ -136,7 +146,7 @@ static void readable(uv_poll_t *handle, int status, int uv_events) {
 }
 
 void lobby_watch_lent(struct connection *connection) {
-    if (!connection->polled) poll_connection(connection, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT);
+    if (!connection->armed) poll_connection(connection, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT);
 }
 
 int lobby_open(uv_loop_t *loop) {
@@ -196,8 +206,12 @@ void lobby_park(struct connection *connection, uint32_t keep_ms) {
     struct pool *pool = connection->pool;
     connection_move(connection, CONNECTION_PARKED, &pool->parked, CONNECTION_LAST);
     pool->parked_count++;
-    poll_connection(connection, EPOLLIN | EPOLLRDHUP);
+    poll_connection(connection, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT);
     if (keep_ms > 0) set_deadline(connection, keep_ms);
+}
+
+void lobby_expect(struct connection *connection) {
+    lobby_park(connection, LOBBY_SILENCE_MS);
 }
 
 void lobby_farewell(struct connection *connection, const char *reply, size_t len) {

@@ -22,6 +22,11 @@ void lobby_stay(struct connection *connection);
 /* Nothing is to be done before bytes arrive; keep_ms: then it is closed, 0 = no limit. */
 void lobby_park(struct connection *connection, uint32_t keep_ms);
 
+/* A fresh connection whose client speaks first: it is lent when bytes have come, or when the client has said nothing for
+ * LOBBY_SILENCE_MS: then it is for the worker to say how long it may go on like that. */
+enum { LOBBY_SILENCE_MS = 1000 };
+void lobby_expect(struct connection *connection);
+
 /* It leaves the lobby for a worker: takes it out of epoll, wheel and count; the caller puts it into its list. */
 void lobby_leave(struct connection *connection);
 

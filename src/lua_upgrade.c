@@ -271,7 +271,7 @@ int lua_upgrade_adopt_pool(lua_State *L) {
     pool->generation = (uint32_t)number_at(L, 2, "generation");
     pool->buckets_fd = (int)number_at(L, 2, "buckets_fd");
     if (pool->buckets_fd >= 0) fcntl(pool->buckets_fd, F_SETFD, FD_CLOEXEC);
-    pool->clients_speak_first = boolean_at(L, 2, "clients_speak_first") && pool->options.defer_accept;
+    pool->clients_speak_first = boolean_at(L, 2, "clients_speak_first");
     pool->accepted = (uint64_t)number_at(L, 2, "accepted");
     pool->turned_away = (uint64_t)number_at(L, 2, "turned_away");
     pool->lost = (uint64_t)number_at(L, 2, "lost");

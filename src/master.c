@@ -284,7 +284,11 @@ static void accepted(struct listener *listener, int fd) {
         return;
     }
     listener->pool->accepted++;
-    lobby_wait(connection, CONNECTION_LAST);
+    if (listener->pool->clients_speak_first && !listener->deferred && !listener->closing) {
+        lobby_expect(connection);
+    } else {
+        lobby_wait(connection, CONNECTION_LAST);
+    }
 }
 
 int master_accept(struct pool *pool) {

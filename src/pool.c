@@ -120,8 +120,9 @@ void pool_dispatch(struct pool *pool) {
 }
 
 void pool_clients_speak_first(struct pool *pool) {
-    if (pool->clients_speak_first || !pool->options.defer_accept) return;
+    if (pool->clients_speak_first) return;
     pool->clients_speak_first = true;
+    if (!pool->options.defer_accept) return;
     for (struct listener *listener = pool->listeners; listener; listener = listener->next)
         listener_defer(listener, true);
 }

@@ -59,7 +59,8 @@ struct pool *pool_first(void);
 /* Lends what waits, as far as workers can take it. Of the rest the newest beyond queue_max are turned away. */
 void pool_dispatch(struct pool *pool);
 
-/* A worker says that its clients speak first: listeners wait for bytes before they accept. */
+/* A worker says that its clients speak first: from now on they are lent when bytes have come, for which the kernel waits
+ * (defer_accept) or the lobby. */
 void pool_clients_speak_first(struct pool *pool);
 
 /* True when clients wait, and no worker is there or on the way. */
