@@ -67,6 +67,9 @@ int lua_http_set_field(lua_State *L, struct http_box *box);
 /* Adds open_file and close_file to the table on top of the stack. */
 void lua_http_file_open(lua_State *L);
 
+/* default_header(res, name, value): res:setHeader, unless the field is set already. */
+int lua_http_default_header(lua_State *L);
+
 /* Parks the running coroutine as the exchange's reader or writer; `return` what it returns. */
 int lua_http_wait(lua_State *L, void **waiter, int *ref);
 

@@ -114,6 +114,16 @@ static int response_set_header(lua_State *L) {
     return 1;
 }
 
+int lua_http_default_header(lua_State *L) {
+    struct http_box *box = check(L);
+    size_t name_len, value_len;
+    const char *name = luaL_checklstring(L, 2, &name_len), *value;
+    if (is_over(box)) return over(L, box, "setHeader");
+    if (!http_response_get_header(box->exchange, name, name_len, 0, &value, &value_len))
+        set_values(L, box->exchange, "setHeader", 2, 3);
+    return 0;
+}
+
 /* res:getHeader(name): a string, an array when several lines were set, or nil. */
 static int response_get_header(lua_State *L) {
     struct http_box *box = check(L);

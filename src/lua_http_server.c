@@ -1,5 +1,6 @@
 /* WORKER. clua.core.http: the servers of a script, and what http.lua needs beyond the methods of req and res. */
 #include <math.h>
+#include <string.h>
 
 #include <lauxlib.h>
 #include <uv.h>
@@ -24,6 +25,25 @@ static int core_header(lua_State *L) {
     size_t len;
     const char *name = luaL_checklstring(L, 2, &len);
     return exchange ? lua_http_push_header(L, &exchange->head, name, len) : 0;
+}
+
+/* conditions(req or res): the fields of the request that may make less of a file the answer (RFC 9110 §13, §14), by
+ * their names in lower case; nil when it has none of them. */
+static int core_conditions(lua_State *L) {
+    static const char *const names[] = {"if-match", "if-none-match",       "if-modified-since",
+                                        "range",    "if-unmodified-since", "if-range"};
+    const struct http_exchange *exchange = either_box(L);
+    bool some = false;
+    for (size_t i = 0; exchange && i < sizeof names / sizeof *names; i++) {
+        if (!lua_http_push_header(L, &exchange->head, names[i], strlen(names[i]))) continue;
+        if (!some) {
+            lua_createtable(L, 0, 2);
+            lua_insert(L, -2);
+        }
+        some = true;
+        lua_setfield(L, -2, names[i]);
+    }
+    return some;
 }
 
 static int core_method(lua_State *L) {
@@ -160,7 +180,8 @@ static int core_emit(lua_State *L) {
 int lua_http_open(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"server", core_server}, {"emit", core_emit},     {"release", core_release}, {"give_up", core_give_up},
-        {"header", core_header}, {"method", core_method}, {"attend", core_attend},   {NULL, NULL},
+        {"header", core_header}, {"method", core_method}, {"attend", core_attend},   {"conditions", core_conditions},
+        {"default_header", lua_http_default_header}, {NULL, NULL},
     };
     static const luaL_Reg server_methods[] = {{"on", server_on}, {"serve", server_serve}, {NULL, NULL}};
     static const luaL_Reg server_meta[] = {{"__gc", server_gc}, {NULL, NULL}};

@@ -42,16 +42,18 @@ mime.types = {
   zip = "application/zip", zst = "application/zstd",
 }
 
+local complete = setmetatable({}, { __index = function(all, found)
+  local is_bare_text = found:find("^text/") and not found:find(";", 1, true)
+  all[found] = is_bare_text and found .. "; charset=utf-8" or found
+  return all[found]
+end })
+
 --- The Content-Type of a file.
 -- @tparam string path a path, a file name or ".extension"; only what follows the last dot of the last segment counts
 -- @treturn string the type, with `; charset=utf-8` for text; mime.default when the extension is unknown
 function mime.type(path)
   local extension = path:match("%.([^./]+)$")
-  local found = extension and mime.types[extension:lower()] or mime.default
-  if found:find("^text/") and not found:find(";", 1, true) then
-    return found .. "; charset=utf-8"
-  end
-  return found
+  return complete[extension and mime.types[extension:lower()] or mime.default]
 end
 
 return mime

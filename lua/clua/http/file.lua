@@ -58,7 +58,9 @@ local function refuse(res, given, message, code)
   return nil, message, code
 end
 
+-- In C, unless a middleware has put a setHeader of its own in place.
 local function default_header(res, name, value)
+  if res.setHeader == core.response.setHeader then return core.default_header(res, name, value) end
   if not res:getHeader(name) then res:setHeader(name, value) end
 end
 
@@ -105,12 +107,27 @@ local function send_part(res, fd, first, length, method)
   return res:finish()
 end
 
-local CONDITIONS = { "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range" }
-
-local function conditions_of(res)
-  local headers = {}
-  for _, name in ipairs(CONDITIONS) do headers[name] = core.header(res, name) end
-  return headers
+-- 412, 304, 416 or parts, where the client has asked for that; what is returned is the answer's. Nothing: send it all.
+local function conditional(res, fd, size, etag, modified, content_type, method, headers)
+  local status = condition.status(headers, etag, modified)
+  if status ~= 200 then
+    res.statusCode = status
+    return res:finish()
+  end
+  local list = method == "GET" and range_is_current(headers["if-range"], etag, modified)
+    and range.parse(headers.range, size)
+  if not list then return end
+  if #list == 0 then
+    res.statusCode = 416
+    res:setHeader("Content-Range", "bytes */" .. ("%d"):format(size))
+    return res:finish()
+  end
+  res.statusCode = 206
+  if #list > 1 then return send_ranges(res, fd, size, list, content_type) end
+  local part = list[1]
+  default_header(res, "Content-Type", content_type)
+  res:setHeader("Content-Range", range.content_range(part, size))
+  return send_part(res, fd, part[1], part[2] - part[1] + 1, method)
 end
 
 --- The answer from an open file; it stays the caller's to close. Waits until all has been handed to the kernel.
@@ -119,7 +136,7 @@ end
 -- @tparam table stat of it: size, ino, mtime = { sec, nsec }, as uv.fs_fstat has them
 -- @tparam string content_type
 -- @tparam string method of the request
--- @tparam table headers of the request, names in lower case; of use are Range and the conditions
+-- @tparam ?table headers of the request, names in lower case; of use are Range and the conditions. nil: none of those
 -- @treturn boolean|nil true; nil, message, code
 -- @raise only where a middleware has its own res:write: the file cannot be read to the end
 function file.answer(res, fd, stat, content_type, method, headers)
@@ -127,28 +144,9 @@ function file.answer(res, fd, stat, content_type, method, headers)
   default_header(res, "ETag", etag)
   default_header(res, "Last-Modified", date.format(modified))
   default_header(res, "Accept-Ranges", "bytes")
-  etag = res:getHeader("ETag")
-  if res.statusCode == 200 and (method == "GET" or method == "HEAD") then
-    local status = condition.status(headers, etag, modified)
-    if status ~= 200 then
-      res.statusCode = status
-      return res:finish()
-    end
-    local list = method == "GET" and range_is_current(headers["if-range"], etag, modified)
-      and range.parse(headers.range, size)
-    if list and #list == 0 then
-      res.statusCode = 416
-      res:setHeader("Content-Range", "bytes */" .. ("%d"):format(size))
-      return res:finish()
-    end
-    if list then res.statusCode = 206 end
-    if list and #list > 1 then return send_ranges(res, fd, size, list, content_type) end
-    if list then
-      local part = list[1]
-      default_header(res, "Content-Type", content_type)
-      res:setHeader("Content-Range", range.content_range(part, size))
-      return send_part(res, fd, part[1], part[2] - part[1] + 1, method)
-    end
+  if headers and (method == "GET" or method == "HEAD") and res.statusCode == 200 then
+    local ok, message, code = conditional(res, fd, size, res:getHeader "ETag", modified, content_type, method, headers)
+    if ok ~= nil or message then return ok, message, code end
   end
   default_header(res, "Content-Type", content_type)
   return send_part(res, fd, 0, size, method)
@@ -184,7 +182,7 @@ function file.send(res, path, given)
   if given.maxAge then default_header(res, "Cache-Control", ("max-age=%d"):format(given.maxAge)) end
   local ok, sent
   ok, sent, message, code = pcall(file.answer, res, fd, stat, given.type or mime.type(path), core.method(res),
-    conditions_of(res))
+    core.conditions(res))
   core.close_file(fd)
   if not ok then error(sent, 0) end
   return sent, message, code

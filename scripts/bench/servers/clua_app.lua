@@ -3,6 +3,7 @@ local cluster = require "clua"
 local cjson = require "cjson"
 local http = require "clua.http"
 
+local FILE = os.getenv "BENCH_FILE"
 local body_1k, body_100k = ("x"):rep(1024), ("x"):rep(100 * 1024)
 local routes = {
   ["/"] = function(_, res) res:finish("hello world\n") end,
@@ -17,7 +18,7 @@ local routes = {
   ["/1k"] = function(_, res) res:finish(body_1k) end,
   ["/100k"] = function(_, res) res:finish(body_100k) end,
   ["/echo"] = function(req, res) res:finish(req:body()) end,
-  ["/file"] = function(_, res) res:sendFile(os.getenv "BENCH_FILE") end,
+  ["/file"] = function(_, res) res:sendFile(FILE) end,
 }
 
 local server = http.createServer(function(req, res)
