@@ -179,9 +179,16 @@ static int core_emit(lua_State *L) {
 
 int lua_http_open(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"server", core_server}, {"emit", core_emit},     {"release", core_release}, {"give_up", core_give_up},
-        {"header", core_header}, {"method", core_method}, {"attend", core_attend},   {"conditions", core_conditions},
-        {"default_header", lua_http_default_header}, {NULL, NULL},
+        {"server", core_server},
+        {"emit", core_emit},
+        {"release", core_release},
+        {"give_up", core_give_up},
+        {"header", core_header},
+        {"method", core_method},
+        {"attend", core_attend},
+        {"conditions", core_conditions},
+        {"default_header", lua_http_default_header},
+        {NULL, NULL},
     };
     static const luaL_Reg server_methods[] = {{"on", server_on}, {"serve", server_serve}, {NULL, NULL}};
     static const luaL_Reg server_meta[] = {{"__gc", server_gc}, {NULL, NULL}};

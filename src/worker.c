@@ -44,7 +44,7 @@ static struct {
     struct channel_message message, outgoing; /* the packets being read and written */
     uint64_t sampled_at;
     uint32_t longest_turn_ms, term_timeout_ms;
-    unsigned luck; /* of late, first bytes were there at once: 0 (no) to LUCK_MAX */
+    unsigned luck;           /* of late, first bytes were there at once: 0 (no) to LUCK_MAX */
     unsigned asked_to_leave; /* a bit for each enum leave_reason */
     bool is_worker, ready, draining, orphan, told_first;
 } worker = {.hooks = &no_hooks};

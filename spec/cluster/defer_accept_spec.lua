@@ -2,6 +2,7 @@
 
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
+local control = require "spec.support.control"
 local loop = require "spec.support.loop"
 
 local GREETS = [[
@@ -50,6 +51,44 @@ describe("a client that connects and says nothing", function()
     assert.equal("ESTABLISHED", at)
     conn:close()
   end)
+
+  -- `linger`: the worker itself parks nobody.
+  for name, given in pairs {
+    ["a port that is not deferred"] = { options = { cnum = 1, linger = 600, defer_accept = false } },
+    ["a unix socket"] = { name = "./http.sock", options = { cnum = 1, linger = 600 } },
+  } do
+    local function up()
+      local c = cluster.up { name = given.name, app = "hello", options = given.options }
+      local operator = control.connect(c)
+      local function parked()
+        return control.ask(operator, { op = "status" }).result.registrations[1].counters.parked
+      end
+      -- Until the master has heard that its clients speak first, connections are lent as they come.
+      local conn
+      loop.wait(function()
+        if conn then conn:close() end
+        assert.equal(200, (client.get(c:address(), "/")))
+        conn = assert(client.connect(c:address()))
+        return parked() == 1
+      end, 20, "the master to keep a client")
+      return conn, parked
+    end
+
+    it("at " .. name .. " stays with the master until it speaks", function()
+      local conn, parked = up()
+      assert.equal(200, (conn:request("GET", "/")))
+      assert.equal(0, parked())
+      conn:close()
+    end)
+
+    it("at " .. name .. " is the worker's after a second, which has time-outs of its own", function()
+      local conn, parked = up()
+      loop.wait(function() return parked() == 0 end, 20, "the client to be lent")
+      assert.is_nil(conn.closed)
+      assert.equal(200, (conn:request("GET", "/")))
+      conn:close()
+    end)
+  end
 
   it("is accepted at once, and greeted, by a protocol that greets", function()
     local c = cluster.up { app = "greets.lua", options = { cnum = 1 }, files = { ["greets.lua"] = GREETS } }
