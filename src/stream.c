@@ -115,7 +115,7 @@ int stream_open(uv_loop_t *loop, int fd, int domain, const struct stream_hooks *
                 struct stream **out) {
     struct stream *stream;
     int err = stream_open_unattached(loop, fd, domain, &stream);
-    if (err < 0) return err;
+    if (err != 0) return err;
     err = stream_attach(stream);
     if (err < 0) {
         stream->unattached_fd = -1; /* the caller's still */
