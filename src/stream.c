@@ -113,9 +113,9 @@ int stream_attach(struct stream *stream) {
 
 int stream_open(uv_loop_t *loop, int fd, int domain, const struct stream_hooks *hooks, void *owner,
                 struct stream **out) {
-    struct stream *stream;
+    struct stream *stream = NULL;
     int err = stream_open_unattached(loop, fd, domain, &stream);
-    if (err != 0) return err;
+    if (!stream) return err;
     err = stream_attach(stream);
     if (err < 0) {
         stream->unattached_fd = -1; /* the caller's still */
