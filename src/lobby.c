@@ -237,7 +237,14 @@ void lobby_end(struct connection *connection) {
 }
 
 void lobby_end_parked(struct pool *pool) {
-    while (!link_alone(&pool->parked)) lobby_end(connection_of(pool->parked.next));
+    while (!link_alone(&pool->parked)) {
+        struct connection *connection = connection_of(pool->parked.next);
+        if (bytes_waiting(connection) > 0) { /* they have come since the last poll: closing would reset */
+            lobby_farewell(connection, pool->options.gone, pool->options.gone_len);
+        } else {
+            lobby_end(connection);
+        }
+    }
 }
 
 void lobby_end_farewells(struct pool *pool) {
