@@ -265,14 +265,6 @@ describe("a worker that hangs", function()
     for _ = 1, 20 do assert.equal(200, (client.get(c:address(), "/"))) end
     assert.equal(0, c:count("exited"))
   end)
-
-  it("and the client is not told more than that in production", function()
-    local c = cluster.up { app = "exits_in_request", options = { cnum = 1 }, env = { CLUA_ENV = "production" } }
-    local status, _, body = client.get(c:address(), "/error", { Accept = "text/html" })
-    assert.equal(500, status)
-    assert.falsy(body:find("an error in a request", 1, true), body)
-    c:wait_log("exits_in_request.lua:%d+: an error in a request")
-  end)
 end)
 
 describe("a child that is no worker", function()
@@ -284,14 +276,6 @@ describe("a child that is no worker", function()
     c:wait(function() return #proc.children(c.pid) == 1 end, "the inherited child to be reaped")
     assert.equal(0, zombies(c))
     assert.equal(0, c:count("exited"))
-  end)
-
-  it("and the client is not told more than that in production", function()
-    local c = cluster.up { app = "exits_in_request", options = { cnum = 1 }, env = { CLUA_ENV = "production" } }
-    local status, _, body = client.get(c:address(), "/error", { Accept = "text/html" })
-    assert.equal(500, status)
-    assert.falsy(body:find("an error in a request", 1, true), body)
-    c:wait_log("exits_in_request.lua:%d+: an error in a request")
   end)
 end)
 
