@@ -11,17 +11,26 @@ local EVENTS = "/.clua/livereload"
 local SCRIPT = "/.clua/livereload.js"
 local RETRY_MS = 100
 
+-- A browser tries again by itself when a stream has ended or nobody listens, but not when it was given another answer
+-- (503 while no worker is there).
 local CODE = ([[
 (function () {
   var token = document.currentScript.dataset.token;
-  var source = new EventSource("%s");
-  source.addEventListener("generation", function (event) {
-    if (event.data !== token) { source.close(); location.reload(); }
-  });
+  function listen() {
+    var source = new EventSource("%s");
+    source.addEventListener("generation", function (event) {
+      if (event.data !== token) { source.close(); location.reload(); }
+    });
+    source.addEventListener("error", function () {
+      if (source.readyState === EventSource.CLOSED) { setTimeout(listen, %d); }
+    });
+  }
+  listen();
 })();
-]]):format(EVENTS)
+]]):format(EVENTS, RETRY_MS)
 
 local streams = {} -- answers that wait for the end of this worker
+local is_draining = false
 
 local function token()
   return os.getenv("CLUA_GENERATION") or "1"
@@ -36,13 +45,16 @@ end
 
 local function stream(res)
   no_store(res, "text/event-stream")
+  local event = ("retry: %d\nevent: generation\ndata: %s\n\n"):format(RETRY_MS, token())
+  if is_draining then return res:finish(event) end -- nobody would end it later
   streams[res] = true
   res:on("close", function() streams[res] = nil end)
-  res:write(("retry: %d\nevent: generation\ndata: %s\n\n"):format(RETRY_MS, token()))
+  res:write(event)
 end
 
 --- Ends the streams: the browser comes back, and is another worker's.
 function livereload.finish()
+  is_draining = true
   for res in pairs(streams) do
     streams[res] = nil
     res:finish()

@@ -15,6 +15,8 @@ local function directory_app()
   local connect = require "clua.connect"
   local app = connect(connect.static(path))
   if flags.listing then app:use(connect.directory(path)) end
+  app:use(function(_, _, next) next { status = 404 } end)
+  app:use(connect.errorHandler())
   return app
 end
 

@@ -188,11 +188,12 @@ local PAGE = [[
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
 <title>%d %s</title>
 <style>
-body { font: 16px/1.5 sans-serif; max-width: 60em; margin: 3em auto; padding: 0 1em; color: #222 }
-pre { background: #f4f4f4; padding: .8em; overflow: auto }
-b { background: #fdd; display: block }
+%s
+pre { background: #8882; padding: .8em; overflow: auto }
+b { background: #f003; display: block }
 </style>
 </head>
 <body>
@@ -217,8 +218,8 @@ end
 -- @tparam table details `status`, `reason`; as far as they are to be shown `message` and `frames`
 -- @treturn string HTML
 function trace.page(details)
-  local escape = require("clua.connect.html").escape
-  local parts = {}
+  local html = require "clua.connect.html"
+  local escape, parts = html.escape, {}
   if details.message then parts[1] = "<pre>" .. escape(details.message) .. "</pre>\n" end
   local list = details.frames or {}
   if list[1] then
@@ -228,7 +229,7 @@ function trace.page(details)
     parts[#parts + 1] = "</ol>\n"
   end
   local reason = escape(details.reason)
-  return PAGE:format(details.status, reason, details.status, reason, table.concat(parts))
+  return PAGE:format(details.status, reason, html.STYLE, details.status, reason, table.concat(parts))
 end
 
 --- Answers an error with a page, while developing and to a client that asks for HTML by name; else does nothing.

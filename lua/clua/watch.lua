@@ -24,7 +24,8 @@ local FILES_MAX = 5000 -- a worker that reports names without end is told so
 --- The name under which workers report; nothing can be registered by it.
 Watch.TOPIC = "=watch"
 
-local generation = tonumber(os.getenv("CLUA_GENERATION")) or 1
+-- Of the workers' code. It begins with the time, so that a page of an earlier master is known to be old (livereload).
+local generation = tonumber(os.getenv("CLUA_GENERATION")) or os.time()
 
 --- @tparam table options `name` of the registration; `paths` files and directories; `directory` of relative ones;
 --   `changed` function() that reloads
@@ -151,7 +152,7 @@ function Watch:look()
   end
   host.log("info", ("%s changed: reloading %s"):format(what, self.name))
   generation = generation + 1
-  uv.os_setenv("CLUA_GENERATION", tostring(generation))
+  uv.os_setenv("CLUA_GENERATION", ("%d"):format(generation))
   self.changed()
 end
 
@@ -165,7 +166,7 @@ end
 --- What the workers of this process are started with, so that they report.
 function Watch.announce()
   uv.os_setenv("CLUA_WATCH", "1")
-  uv.os_setenv("CLUA_GENERATION", tostring(generation))
+  uv.os_setenv("CLUA_GENERATION", ("%d"):format(generation))
 end
 
 return Watch

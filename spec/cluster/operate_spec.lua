@@ -282,6 +282,16 @@ describe("clua stop", function()
 end)
 
 describe("clua ps", function()
+  it("finds what has a folder of its own in the user's, as units of systemd have", function()
+    local dir = assert(require("luv").fs_mkdtemp("/tmp/clua-spec-XXXXXX"))
+    assert(require("luv").fs_mkdir(dir .. "/shop", tonumber("700", 8)))
+    local c = cluster.up { app = "hello", options = { cnum = 1 }, env = { CLUA_RUNTIME_DIR = dir .. "/shop" } }
+    local out = control.run({ dir = dir }, "ps", "--json")
+    assert.equal(c.pid, cjson.decode(out).pid)
+    c:stop()
+    cluster.remove(dir)
+  end)
+
   after_each(cluster.cleanup)
 
   it("lists the clusters of this user that live", function()

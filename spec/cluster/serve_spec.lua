@@ -282,6 +282,25 @@ describe("live reload", function()
     c:stop()
   end)
 
+  it("holds up no worker that finishes, also when the page asks just then", function()
+    local slow = [[
+      return function(req, res)
+        print "waiting"
+        require("clua.timer").sleep(0.3)
+        res:finish("slow")
+      end
+    ]]
+    local c = serve({ ["app.lua"] = slow }, "app.lua", "-p", "127.0.0.1:0", "-w", "1", "--livereload")
+    c:wait_log "all workers ready"
+    local conn = assert(client.connect(c:address()))
+    conn:send(client.format("GET", "/") .. client.format("GET", "/.clua/livereload"))
+    c:wait_log "out: waiting"
+    c:signal "sigusr1"
+    c:wait_log "reload of %S+ done" -- long before term_timeout
+    conn:close()
+    c:stop()
+  end)
+
   it("puts it into files too, coded for nobody, and not into other types", function()
     local c = serve({ ["index.html"] = "<p>index</p>", ["a.txt"] = "text" }, ".", "-p", "127.0.0.1:0", "-w", "1",
       "--livereload")

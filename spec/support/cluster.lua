@@ -291,7 +291,7 @@ end
 --- Removes a folder and what is in it.
 local function remove(path)
   local request = uv.fs_scandir(path)
-  for name, kind in function() return request and uv.fs_scandir_next(request) end do
+  for name, kind in function() if request then return uv.fs_scandir_next(request) end end do
     if kind == "directory" then remove(path .. "/" .. name) else uv.fs_unlink(path .. "/" .. name) end
   end
   uv.fs_rmdir(path)

@@ -10,6 +10,7 @@ local html = require "clua.connect.html"
 local options = require "clua.options"
 local paths = require "clua.connect.path"
 local root_of = require "clua.connect.root"
+local trace = require "clua.trace"
 local vary = require "clua.connect.vary"
 
 local NAME = "directory(root, options)"
@@ -48,22 +49,38 @@ local function encode(name)
   return (name:gsub("[^%w._~-]", function(byte) return ("%%%02X"):format(byte:byte()) end))
 end
 
+local UNITS = { "bytes", "KiB", "MiB", "GiB", "TiB" }
+
+-- For a person; JSON has the bytes.
+local function size_of(bytes)
+  local unit = 1
+  while bytes >= 1024 and unit < #UNITS do bytes, unit = bytes / 1024, unit + 1 end
+  return (unit == 1 and "%d %s" or "%.1f %s"):format(bytes, UNITS[unit])
+end
+
 local function as_html(list, title, is_top)
   local rows = {}
   if not is_top then rows[1] = '<tr><td><a href="../">../</a></td><td></td><td></td></tr>' end
   for _, entry in ipairs(list) do
     local slash = entry.type == "directory" and "/" or ""
-    local size = entry.size and ("%d"):format(entry.size) or ""
+    local size = entry.size and size_of(entry.size) or ""
     rows[#rows + 1] = ('<tr><td><a href="./%s%s">%s%s</a></td><td>%s</td><td>%s</td></tr>'):format(encode(entry.name),
       slash, html.escape(entry.name), slash, size, date.format(entry.modified))
   end
   title = html.escape(title)
   return ([[
 <!DOCTYPE html>
-<html>
+<html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
 <title>%s</title>
+<style>
+%s
+table { border-collapse: collapse; width: 100%% }
+td { padding: .2em .8em; border-bottom: 1px solid #8884; overflow-wrap: anywhere }
+td + td { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
+</style>
 </head>
 <body>
 <h1>%s</h1>
@@ -72,7 +89,7 @@ local function as_html(list, title, is_top)
 </table>
 </body>
 </html>
-]]):format(title, title, table.concat(rows, "\n"))
+]]):format(title, html.STYLE, title, table.concat(rows, "\n"))
 end
 
 local function as_json(list)
@@ -101,7 +118,7 @@ local function answer(req, res, list)
   end
   vary(res, "Accept")
   res:setHeader("Content-Type", form == "application/json" and form or (form or "text/plain") .. "; charset=utf-8")
-  res:setHeader("Content-Security-Policy", "default-src 'none'")
+  res:setHeader("Content-Security-Policy", trace.PAGE_POLICY)
   res:setHeader("X-Content-Type-Options", "nosniff")
   res:finish(body)
 end

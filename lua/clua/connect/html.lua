@@ -3,6 +3,11 @@
 
 local html = {}
 
+--- How clua's own pages look: as the system does, light or dark.
+html.STYLE = [[
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 3em auto; padding: 0 1em }]]
+
 local ENTITIES = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["'"] = "&#39;" }
 
 --- Text for an element or a quoted attribute.

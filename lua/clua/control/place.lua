@@ -69,7 +69,7 @@ end
 
 local function scan(folder, found, deeper)
   local request = uv.fs_scandir(folder)
-  for name, kind in function() return request and uv.fs_scandir_next(request) end do
+  for name, kind in function() if request then return uv.fs_scandir_next(request) end end do
     local label, pid = name:match("^(.+)%-(%d+)%.control$")
     local path = folder .. "/" .. name
     if pid and core.sweep(path) then
