@@ -19,7 +19,8 @@ local Supervisor = {}
 Supervisor.__index = Supervisor
 
 --- @tparam table options
---   `name`; `count`; `on_demand` (true; false: a count of 0 means none); `restart` (clua.restart);
+--   `name`; `count`; `on_demand` (true; false: a count of 0 means none); `at_once` (false; true: a reload whose first
+--   worker is ready goes on with all others at once); `restart` (clua.restart);
 --   `ops`: start(id) -> serial, pid | nil, message; retire(serial); kill(serial); after(seconds, fn) -> cancel; now();
 --   log(level, text); emit(event, ...); all_ready(); all_gone(); on_demand(wanted): whether demand() and idle() are to
 --   be called
@@ -28,6 +29,7 @@ function Supervisor.new(options)
     name = options.name,
     count = options.count,
     on_demand = options.on_demand ~= false,
+    at_once = options.at_once or false,
     restart = options.restart,
     ops = options.ops,
     places = {}, -- id -> { current =, incoming =, cancel = }
@@ -35,7 +37,7 @@ function Supervisor.new(options)
     workers = {}, -- serial -> worker
     worker_count = 0,
     queue = {}, -- replacements to come: { id =, job =, only = }
-    replacing = nil, -- the one that is under way: { id =, worker =, job = }
+    replacing = {}, -- those that are under way: serial -> { id =, worker =, job = }
     jobs = {}, -- reloads and recycles that have not ended
     reloads = 0, -- how many of them are reloads
     exits = {}, -- cause -> how many workers have ended so
@@ -116,7 +118,7 @@ function Supervisor:on_ready(serial)
   worker.ready = true
   self.ops.log("info", ("%s ready, pid %d"):format(places.describe(self, worker), worker.pid))
   outbox.tell(self, self.ops.emit, "ready", self.name, worker.id, worker.pid)
-  if self.replacing and self.replacing.worker == worker then
+  if self.replacing[serial] and not worker.killed then
     replacing.promote(self, worker)
   end
   check_ready(self)
@@ -174,10 +176,10 @@ function Supervisor:on_exit(serial, info)
   local place = self.places[worker.id]
   if self.stopping then
     check_gone(self)
-  elseif self.replacing and self.replacing.worker == worker then
+  elseif self.replacing[serial] then
     place.incoming = nil
     if not place.current then places.start_later(self, worker.id, places.count_death(self, info.lived)) end
-    replacing.failed(self, ("%s %s before it was ready"):format(places.describe(self, worker), info.how))
+    replacing.failed(self, serial, ("%s %s before it was ready"):format(places.describe(self, worker), info.how))
   elseif worker.job then
     replacing.drained(self, worker)
   elseif place and place.current == worker then

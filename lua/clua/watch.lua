@@ -17,7 +17,8 @@ local uv = require "luv"
 local Watch = {}
 Watch.__index = Watch
 
-local DEBOUNCE_MS = 40 -- an editor's save is several events
+local DEBOUNCE_MS = 15 -- an editor's save is several events
+local DOUBT_MS = 60 -- what does not compile may be half of a save that is slower: it is looked at once more
 local DEBOUNCES_MAX = 4 -- but one that goes on writing does not hold it up for ever
 local FILES_MAX = 5000 -- a worker that reports names without end is told so
 
@@ -136,12 +137,22 @@ local function changes(self)
   return list
 end
 
+-- Whether something that does not compile deserves another look before it is told of.
+local function doubts(self, changed)
+  local is_doubtful = next(self.broken) ~= nil and not self.doubted
+  self.doubted = is_doubtful and changed or nil
+  if is_doubtful then self.timer:start(DOUBT_MS, 0, function() self:look() end) end
+  return is_doubtful
+end
+
 --- Looks for changes, and reloads when there are some and everything compiles.
 function Watch:look()
   local changed = changes(self)
   watch_anew(self)
+  for _, path in ipairs(self.doubted or {}) do changed[#changed + 1] = path end
   if #changed == 0 then return end
   for _, path in ipairs(changed) do check(self, path) end
+  if doubts(self, changed) then return end
   local what = changed[1] .. (#changed > 1 and (" and %d more"):format(#changed - 1) or "")
   if next(self.broken) then
     for _, message in pairs(self.broken) do

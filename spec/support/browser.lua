@@ -58,7 +58,8 @@ local function spawn(self)
   self.handle, self.pid = uv.spawn("chromium", {
     args = {
       "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--mute-audio",
-      "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-breakpad",
+      "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
+      "--disable-breakpad",
       "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", "--user-data-dir=" .. self.dir,
       "--window-size=1000,700", "--remote-debugging-pipe", "about:blank",
     },

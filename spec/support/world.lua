@@ -14,7 +14,7 @@ function World.new(options)
     counts = { all_ready = 0, all_gone = 0 },
   }, World)
   self.supervisor = Supervisor.new {
-    name = "web", count = options.count, on_demand = options.on_demand,
+    name = "web", count = options.count, on_demand = options.on_demand, at_once = options.at_once,
     restart = Restart.new {
       max = options.max or 5, window = options.window or 60, delay = options.delay or 0.1,
       delay_max = options.delay_max or 30,

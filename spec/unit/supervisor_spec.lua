@@ -180,6 +180,44 @@ describe("clua.supervisor", function()
       assert.same({ 2, 3, 4 }, world:serials_in("ready"))
     end)
 
+    it("at once waits for its first worker, then for nobody", function()
+      local world = World.running { count = 4, at_once = true }
+      world.supervisor:reload()
+      assert.same({ "start 1: #5" }, world:took())
+      world:ready(5)
+      assert.same({ "retire #1", "start 2: #6", "start 3: #7", "start 4: #8" }, world:took())
+      world.supervisor:reload()
+      world:ready(7, 6)
+      assert.same({ "retire #3", "retire #2" }, world:took())
+      world:ready(8) -- the next reload begins with one again
+      assert.same({ "retire #4", "start 1: #9" }, world:took())
+    end)
+
+    it("at once stops when one of them fails, or is given up", function()
+      local world = World.running { count = 3, at_once = true }
+      world.supervisor:reload()
+      world:ready(4)
+      world:exit(5, 1)
+      assert.same({ "start 1: #4", "retire #1", "start 2: #5", "start 3: #6", "kill #6",
+        "reload failed: worker 2 of web status 1 before it was ready" }, world:took())
+      world.supervisor:reload()
+      assert.same({}, world:took())
+      world:exit(6, nil, "SIGKILL")
+      assert.same({ "start 1: #7" }, world:took())
+      world:ready(7)
+      world:took()
+      world.supervisor:give_up_incoming()
+      world.supervisor:reload()
+      local killed = world:took()
+      table.sort(killed)
+      assert.same({ "kill #8", "kill #9" }, killed)
+      world:exit(9, nil, "SIGKILL")
+      world:exit(8, nil, "SIGKILL")
+      assert.same({ "reload failed: worker 3 of web killed by SIGKILL before it was ready", "start 1: #10" },
+        world:took())
+      assert.same({ 2, 3, 7 }, world:serials_in("ready"))
+    end)
+
     it("reports a new worker that cannot be forked", function()
       local world = World.running { count = 2 }
       world.refuse = true
@@ -902,8 +940,9 @@ describe("clua.supervisor", function()
           held[worker.serial] = true
         end
       end
-      assert(incoming <= 1, "two replacements at a time")
-      assert(supervisor.stopping or #supervisor.queue == 0 or supervisor.replacing, "replacements that nobody begins")
+      assert(incoming <= 1 or supervisor.at_once, "two replacements at a time")
+      assert(supervisor.stopping or #supervisor.queue == 0 or next(supervisor.replacing),
+        "replacements that nobody begins")
       assert(world.on_demand == (supervisor.count == 0 and not supervisor.stopping), "nobody would start a worker")
       for serial, process in pairs(world.processes) do
         local idle = process.state == "starting" or process.state == "ready"
@@ -957,7 +996,10 @@ describe("clua.supervisor", function()
       local seed = os.time()
       math.randomseed(seed)
       for round = 1, 300 do
-        local world = World.new { count = math.random(0, 4), max = math.random(0, 6), window = math.random(5, 60) }
+        local world = World.new {
+          count = math.random(0, 4), at_once = math.random(2) == 1, max = math.random(0, 6),
+          window = math.random(5, 60),
+        }
         local asked, ended = 0, {}
         local function reload()
           asked = asked + 1

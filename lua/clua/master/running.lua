@@ -85,6 +85,7 @@ function running.supervise(self, registration)
     name = registration.name,
     count = registration.options.cnum,
     on_demand = not registration.closed,
+    at_once = registration.options.watch and true or false,
     restart = Restart.new {
       max = settings.max_fatal_restart, window = settings.restart_time_window, delay = settings.restart_delay,
       delay_max = settings.restart_delay_max,

@@ -1,5 +1,6 @@
 --- How a supervisor replaces workers: a reload of all of them or of one that has asked for it (a recycle) is a job;
--- one replacement at a time, over all jobs.
+-- one replacement at a time, over all jobs. In watch mode (`at_once`) a reload whose first worker has become ready
+-- replaces all others at once: what is edited is to be seen everywhere, and memory is no matter there.
 -- @module clua.supervisor.replacing
 
 local outbox = require "clua.supervisor.outbox"
@@ -35,17 +36,31 @@ local function skip_entry(self, job)
   job_progress(self, job)
 end
 
---- The replacement that is under way has failed, and its job with it.
-function replacing.failed(self, why)
-  local job = self.replacing.job
-  self.replacing = nil
+local function kill(self, worker, why)
+  worker.leaving, worker.killed = why, true
+  self.ops.kill(worker.serial)
+end
+
+--- A replacement that was under way has failed, and its job with it.
+function replacing.failed(self, serial, why)
+  local job = self.replacing[serial].job
+  self.replacing[serial] = nil
   end_job(self, job, why)
+  for _, other in pairs(self.replacing) do
+    if not other.worker.killed then kill(self, other.worker, "reload") end
+  end
   replacing.next(self)
 end
 
---- Begins the next replacement, unless one is under way.
+-- Whether a replacement of this job may begin now.
+local function may_begin(self, job)
+  local _, under_way = next(self.replacing)
+  return not under_way or (self.at_once and job.proven and under_way.job == job)
+end
+
+--- Begins the next replacement, unless one is under way that it has to wait for.
 function replacing.next(self)
-  while not self.replacing and #self.queue > 0 do
+  while #self.queue > 0 and may_begin(self, self.queue[1].job) do
     local entry = table.remove(self.queue, 1)
     entry.job.begun = true
     local place = self.places[entry.id]
@@ -55,10 +70,11 @@ function replacing.next(self)
       places.cancel_timer(place)
       local worker, message = places.fork(self, entry.id)
       place.incoming = worker
-      self.replacing = { id = entry.id, worker = worker, job = entry.job }
+      local serial = worker and worker.serial or 0 -- 0: nobody's
+      self.replacing[serial] = { id = entry.id, worker = worker, job = entry.job }
       if not worker then
         if not place.current then places.start_after_failure(self, entry.id) end
-        replacing.failed(self, "cannot start a worker: " .. message)
+        replacing.failed(self, serial, "cannot start a worker: " .. message)
       end
     end
   end
@@ -66,12 +82,12 @@ end
 
 --- The new worker is ready: its place is its own, the old one may finish.
 function replacing.promote(self, worker)
-  local under_way = self.replacing
+  local under_way = self.replacing[worker.serial]
   local place, job = self.places[under_way.id], under_way.job
   local old = place.current
   place.current, place.incoming = worker, nil
-  self.replacing = nil
-  job.todo = job.todo - 1
+  self.replacing[worker.serial] = nil
+  job.todo, job.proven = job.todo - 1, true
   if old then
     job.draining[old.serial] = true
     old.job = job
@@ -134,12 +150,12 @@ function replacing.reload(self, done)
   outbox.end_step(self)
 end
 
---- Ends a replacement that is not ready yet: it would be the wrong one by now. Its reload fails.
+--- Ends replacements that are not ready yet: they would be the wrong ones by now. Their reload fails.
 function replacing.give_up_incoming(self)
-  local under_way = self.replacing
-  if not under_way or self.stopping then return end
-  under_way.worker.leaving, under_way.worker.killed = "reload", true
-  self.ops.kill(under_way.worker.serial)
+  if self.stopping then return end
+  for _, under_way in pairs(self.replacing) do
+    if not under_way.worker.killed then kill(self, under_way.worker, "reload") end
+  end
 end
 
 --- Replaces a worker that has asked for it (maxc, max_rss).
@@ -165,18 +181,18 @@ end
 
 --- The place is not wanted any more, nor who was to come into it.
 function replacing.drop_incoming(self, place)
-  local job = self.replacing.job
   local worker = place.incoming
-  worker.retiring, worker.leaving, worker.killed = true, "scale", true
-  self.ops.kill(worker.serial)
-  self.replacing = nil
+  local job = self.replacing[worker.serial].job
+  worker.retiring = true
+  kill(self, worker, "scale")
+  self.replacing[worker.serial] = nil
   skip_entry(self, job)
 end
 
 --- No job goes on.
 function replacing.stop(self, why)
   for _, job in ipairs(self.jobs) do end_job(self, job, why) end
-  self.replacing = nil
+  self.replacing = {}
 end
 
 return replacing
