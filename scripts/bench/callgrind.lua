@@ -9,8 +9,8 @@ local callgrind = {}
 local CLUA = os.getenv "CLUA" or "build/clua"
 local DIR = "build/bench/callgrind"
 local READY_S, DONE_S, END_S = 120, 300, 120
--- Requests of the two runs. Both leave LuaJIT the time to compile what it will; between them a cycle of its collector more
--- or less does not matter.
+-- Requests of the two runs. Both leave LuaJIT the time to compile what it will; between them a cycle of its collector
+-- more or less does not matter.
 local FEW, MANY = 800, 4000
 local BATCH = 16
 
