@@ -55,6 +55,13 @@ static inline uint32_t blame_running(void) {
     return blame.table->running;
 }
 
+/* The line of a request (its beginning, if it is longer than the table keeps); NULL: its place was taken. */
+static inline const char *blame_line(uint32_t ticket, size_t *len) {
+    const struct segment_blame *entry = &blame.table->entries[ticket & (SEGMENT_BLAMES - 1)];
+    *len = entry->line_len < sizeof entry->line ? entry->line_len : sizeof entry->line;
+    return entry->ticket == ticket ? entry->line : NULL;
+}
+
 /* The code that runs now is this request's. Returns whose it was; give that back when the code has returned. */
 static inline uint32_t blame_switch(uint32_t ticket) {
     uint32_t before = blame.table->running;

@@ -1,84 +1,10 @@
 /* BOTH. See buckets.h. */
 #include "buckets.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <uv.h>
-
 #include "siphash.h"
 
 _Static_assert((BUCKETS_SETS & (BUCKETS_SETS - 1)) == 0, "a set is found by masking");
 _Static_assert(sizeof(struct bucket) * BUCKETS_WAYS == 128, "a set is two cache lines");
-
-static struct buckets *of_process;
-
-/* ---- memory ---------------------------------------------------------------------------------------------------- */
-
-static int fill_header(struct buckets *buckets) {
-    if (getrandom(buckets->key, sizeof buckets->key, 0) != (ssize_t)sizeof buckets->key) return -errno;
-    buckets->magic = BUCKETS_MAGIC;
-    buckets->layout = BUCKETS_LAYOUT;
-    return 0;
-}
-
-int buckets_create(int *fd_out) {
-    int err = 0;
-    int fd = memfd_create("clua-buckets", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0) return -errno;
-    struct buckets *buckets = MAP_FAILED;
-    if (ftruncate(fd, sizeof *buckets) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-        err = -errno;
-    if (err == 0) buckets = mmap(NULL, sizeof *buckets, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (err == 0) err = buckets == MAP_FAILED ? -errno : fill_header(buckets);
-    if (buckets != MAP_FAILED) munmap(buckets, sizeof *buckets);
-    if (err < 0) {
-        close(fd);
-        return err;
-    }
-    *fd_out = fd;
-    return 0;
-}
-
-int buckets_map(int fd, struct buckets **out) {
-    struct stat st;
-    if (fstat(fd, &st) < 0) return -errno;
-    if ((size_t)st.st_size != sizeof(struct buckets)) return UV_EPROTO;
-    struct buckets *buckets = mmap(NULL, sizeof *buckets, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (buckets == MAP_FAILED) return -errno;
-    if (buckets->magic != BUCKETS_MAGIC || buckets->layout != BUCKETS_LAYOUT) {
-        buckets_unmap(buckets);
-        return UV_EPROTO;
-    }
-    *out = buckets;
-    return 0;
-}
-
-void buckets_unmap(struct buckets *buckets) {
-    munmap(buckets, sizeof *buckets);
-}
-
-int buckets_open(int fd) {
-    return buckets_map(fd, &of_process);
-}
-
-struct buckets *buckets_of_process(void) {
-    if (of_process) return of_process;
-    void *memory = mmap(NULL, sizeof *of_process, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return NULL;
-    if (fill_header(memory) < 0) {
-        buckets_unmap(memory);
-        return NULL;
-    }
-    of_process = memory;
-    return of_process;
-}
-
-/* ---- taking ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t load(_Atomic uint64_t *word) {
     return atomic_load_explicit(word, memory_order_relaxed);

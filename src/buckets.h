@@ -1,5 +1,5 @@
-/* BOTH. Token buckets that all workers of a registration share: a table of fixed size in a memfd, which the master makes
- * and hands to each worker. The master never looks into it.
+/* BOTH. Token buckets that all workers of a registration share: a table of fixed size in memory that they share (shared.h).
+ * The master never looks into it.
  *
  * A bucket is one word: the time at which it will be full again (the virtual scheduling form of the token bucket: as far
  * as that lies in the future, so much is missing). Taking is one compare-and-swap of that word, so there is no lock that
@@ -16,8 +16,6 @@
 #include <stdint.h>
 
 enum {
-    BUCKETS_MAGIC = 0x74656b62,
-    BUCKETS_LAYOUT = 1,
     BUCKETS_SETS = 8192, /* power of two */
     BUCKETS_WAYS = 8,    /* a name has its place in any cell of one set: two cache lines */
 };
@@ -28,18 +26,9 @@ struct bucket {
 };
 
 struct buckets {
-    uint32_t magic, layout;
     uint64_t key[2]; /* of the hash; random */
     alignas(64) struct bucket cells[BUCKETS_SETS][BUCKETS_WAYS];
 };
-
-/* MASTER. A new table; *fd_out is CLOEXEC and belongs to the caller. Pages that nobody has touched cost nothing. 0 or
- * UV_E*. */
-int buckets_create(int *fd_out);
-
-/* Maps a table. 0, UV_EPROTO or UV_E*. */
-int buckets_map(int fd, struct buckets **out);
-void buckets_unmap(struct buckets *buckets);
 
 /* What a taking has found. */
 struct bucket_result {
@@ -51,10 +40,5 @@ struct bucket_result {
  * fills by one second a second. */
 struct bucket_result buckets_take(struct buckets *buckets, const void *name, size_t len, uint64_t now_ns,
                                   uint64_t capacity_ns, uint64_t cost_ns);
-
-/* WORKER. The table of this process: the master's, once buckets_open() has mapped it; else a private one, made now. NULL:
- * out of memory. */
-int buckets_open(int fd);
-struct buckets *buckets_of_process(void);
 
 #endif

@@ -13,7 +13,7 @@ enum {
     CHANNEL_FD = 3, /* in the worker: inherited at fixed numbers */
     SEGMENT_FD = 4,
     LOG_FD = 5,                /* the log itself: for when the master is gone; see log.h */
-    BUCKETS_FD = 6,            /* see buckets.h */
+    SHARED_FD = 6,             /* see shared.h */
     ACCESS_FD = 7,             /* the access log, if the registration has one */
     CHANNEL_LOANS_MAX = 64,    /* loans in one packet; SCM_MAX_FD is 253 */
     CHANNEL_BYTES_MAX = 65536, /* payload of one packet */

@@ -6,6 +6,7 @@
  * gives rise to therefore leave in one write, and the loan is IDLE only when nothing at all is left here. */
 #include "http_connection.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "http_deadline.h"
@@ -139,6 +140,7 @@ static bool may_write_on(const struct http_connection *connection) {
 
 static void connection_free(struct http_connection *connection) {
     http_loop_forget(connection);
+    hold_forget(&connection->held);
     if (connection->out) http_loop_buffer_give(connection->out);
     connection->hooks->on_closed(connection);
     buffer_free(&connection->kept);
@@ -181,6 +183,21 @@ static void advance(struct http_connection *connection) {
 }
 
 /* ---- stream hooks --------------------------------------------------------------------------------------------- */
+
+static void resume(struct held *held) {
+    struct http_connection *connection =
+        (struct http_connection *)((char *)held - offsetof(struct http_connection, held));
+    read_or_not(connection);
+    http_deadline_set(connection);
+    stream_read_now(connection->stream);
+}
+
+static bool on_come(struct stream *stream) {
+    struct http_connection *connection = stream->owner;
+    if (connection->state != HTTP_STATE_IDLE || hold_admit(&connection->held, stream, resume)) return true;
+    http_loop_deadline(connection, 0); /* it is not idle: neither late nor to be parked */
+    return false;
+}
 
 static void on_data(struct stream *stream, char *bytes, size_t len) {
     struct http_connection *connection = stream->owner;
@@ -229,6 +246,7 @@ static void on_closed(struct stream *stream) {
 }
 
 static const struct stream_hooks stream_hooks = {
+    .on_come = on_come,
     .on_data = on_data,
     .on_end = on_end,
     .on_error = on_error,

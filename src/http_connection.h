@@ -9,6 +9,7 @@
 #define CLUA_HTTP_CONNECTION_H
 
 #include "buffer.h"
+#include "hold.h"
 #include "http_exchange.h"
 #include "stream.h"
 #include "wheel.h"
@@ -76,6 +77,7 @@ struct http_connection {
     size_t queued_before;    /* stream->queued_bytes at the last look at progress */
     uint64_t clock_ns;       /* the time, when a request has just ended; else 0 */
     struct http_connection *settle_next, **settle_back;
+    struct held held;
 
     int error; /* UV_E*: the stream is broken */
     uint32_t dropped_bytes;

@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "blame.h"
+#include "hold.h"
 #include "http_access.h"
 #include "http_file.h"
 #include "http_parser.h"
@@ -39,7 +40,10 @@ void http_exchange_end(struct http_connection *connection, bool complete) {
         blame_end(exchange->blame);
         worker_request_end();
         connection->clock_ns = uv_hrtime();
-        worker_request_took(connection->clock_ns - exchange->begun_ns);
+        uint64_t took_ns = connection->clock_ns - exchange->begun_ns;
+        worker_request_took(took_ns);
+        if (hold_wants_end(took_ns))
+            hold_ended(exchange->head.base, http_head_line_len(&exchange->head), exchange->begun_ns, took_ns);
     }
     if (exchange->response == HTTP_RESPONSE_ENDED) worker_answered(exchange->refusal == 101 ? 101 : exchange->status);
     if (http_access_is_on) http_access_end(connection, handled);
@@ -105,6 +109,7 @@ static bool is_quarantined(struct http_connection *connection) {
 static void call_handler(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
     exchange->owner.counted = true;
+    if (hold_knows()) hold_begins(exchange->head.base, http_head_line_len(&exchange->head));
     /* Of requests that were read together, one begins when the one before it has ended: one clock reading for both. */
     exchange->begun_ns = connection->clock_ns ? connection->clock_ns : uv_hrtime();
     exchange->blame = blame_begin(exchange->head.base, http_head_line_len(&exchange->head), exchange->head.len);

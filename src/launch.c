@@ -37,6 +37,7 @@ void launch_fill_boot(struct boot *boot, const struct pool *pool, uint32_t worke
     boot->linger_ms = options->linger_ms;
     boot->maxc = with_jitter(options->maxc);
     boot->max_rss_bytes = options->max_rss_bytes;
+    boot->slow_after_ms = options->slow_after_ms;
     boot->log_level = (uint32_t)log_level_get();
     snprintf(boot->name, sizeof boot->name, "%s", options->name);
     snprintf(boot->script, sizeof boot->script, "%s", options->script);
@@ -61,7 +62,7 @@ int launch_worker(const struct launch_fds *fds, pid_t *pid) {
         {lift(fds->channel), CHANNEL_FD},
         {lift(fds->segment), SEGMENT_FD},
         {lift(STDERR_FILENO), LOG_FD},
-        {lift(fds->buckets), BUCKETS_FD},
+        {lift(fds->shared), SHARED_FD},
         {lift(fds->output), STDOUT_FILENO},
         {lift(fds->output), STDERR_FILENO},
         {lift(has_access_log ? fds->access : STDERR_FILENO), has_access_log ? ACCESS_FD : LOG_FD},

@@ -13,7 +13,7 @@ struct pool;
 void launch_fill_boot(struct boot *boot, const struct pool *pool, uint32_t worker_id, uint32_t generation);
 
 struct launch_fds {
-    int channel, segment, buckets; /* inherited as CHANNEL_FD, SEGMENT_FD, BUCKETS_FD */
+    int channel, segment, shared; /* inherited as CHANNEL_FD, SEGMENT_FD, SHARED_FD */
     int output;                    /* standard output and error */
     int access;                    /* ACCESS_FD; -1: none */
 };

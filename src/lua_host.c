@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "blame.h"
+#include "hold.h"
 #include "log.h"
 
 enum { TASKS_KEPT = 512 };
@@ -282,6 +283,7 @@ enum task_status host_resume(lua_State *from, lua_State *co, int nargs) {
     luaL_checkstack(co, nargs + 1, "arguments");
     lua_xmove(from, co, nargs);
     uint32_t before = blame_running();
+    if (task && task->blame) hold_goes_on(task->blame);
     if (task) blame_switch(task->blame);
     enum task_status status = run(co, nargs);
     blame_switch(before);

@@ -81,6 +81,7 @@ int lua_pool_new(lua_State *L) {
         .term_timeout_ms = field_ms(L, "term_timeout"),
         .hang_timeout_ms = field_ms(L, "hang_timeout"),
         .steal_after_ms = field_ms(L, "steal_after"),
+        .slow_after_ms = field_ms(L, "slow_after"),
         .linger_ms = field_ms(L, "linger"),
         .queue_timeout_ms = field_ms(L, "queue_timeout"),
         .idle_timeout_ms = field_ms(L, "idle_timeout"),

@@ -65,6 +65,7 @@ void lua_totals_show(lua_State *L, const struct pool *pool) {
     }
     for (uint32_t i = 0; i < sum.places_len; i++) requests += (double)sum.places[i].requests;
     set_number(L, "requests", requests);
+    set_number(L, "held", load(&sum.served.held));
     show_responses(L, &sum.served);
     show_histogram(L, "request_time", &sum.served.request_time);
     show_histogram(L, "queue_time", &pool->queue_time);
@@ -97,6 +98,7 @@ void lua_totals_push(lua_State *L, const struct pool *pool) {
     lua_createtable(L, 0, 8);
     push_cells(L, "responses", totals->served.responses, SERVED_CLASSES);
     push_cells(L, "request_time", totals->served.request_time.buckets, HISTOGRAM_BUCKETS);
+    set_number(L, "held", load(&totals->served.held));
     set_number(L, "request_ns", load(&totals->served.request_time.sum_ns));
     push_cells(L, "queue_time", pool->queue_time.buckets, HISTOGRAM_BUCKETS);
     set_number(L, "queue_ns", load(&pool->queue_time.sum_ns));
@@ -115,6 +117,7 @@ int lua_totals_adopt(lua_State *L, struct pool *pool) {
     adopt_cells(L, "responses", totals->served.responses, SERVED_CLASSES);
     adopt_cells(L, "request_time", totals->served.request_time.buckets, HISTOGRAM_BUCKETS);
     adopt_cells(L, "queue_time", pool->queue_time.buckets, HISTOGRAM_BUCKETS);
+    totals->served.held = (uint64_t)number_at(L, lua_gettop(L), "held");
     totals->served.request_time.sum_ns = (uint64_t)number_at(L, lua_gettop(L), "request_ns");
     pool->queue_time.sum_ns = (uint64_t)number_at(L, lua_gettop(L), "queue_ns");
     lua_getfield(L, -1, "places");

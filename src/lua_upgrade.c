@@ -63,6 +63,7 @@ static void push_slots(lua_State *L, const struct pool *pool) {
         set_number(L, "ring_tail", slot->ring_tail);
         set_number(L, "sent", slot->sent);
         set_number(L, "handed", (double)slot->handed);
+        set_number(L, "place", slot->place);
         set_number(L, "term_timeout_ms", slot->term_timeout_ms);
         set_number(L, "age_ms", (double)(now_ms() - slot->started_at_ms));
         set_number(L, "deadline_ms",
@@ -127,7 +128,7 @@ int lua_upgrade_snapshot(lua_State *L) {
         lua_pushstring(L, pool->options.name);
         lua_setfield(L, -2, "name");
         set_number(L, "generation", pool->generation);
-        set_number(L, "buckets_fd", pool->buckets_fd);
+        set_number(L, "shared_fd", pool->shared_fd);
         set_boolean(L, "clients_speak_first", pool->clients_speak_first);
         set_number(L, "accepted", (double)pool->accepted);
         set_number(L, "turned_away", (double)pool->turned_away);
@@ -189,6 +190,7 @@ static int adopt_slot(lua_State *L, struct pool *pool, struct slot **out) {
         .ring_tail = (uint32_t)number_at(L, at, "ring_tail"),
         .sent = (uint32_t)number_at(L, at, "sent"),
         .handed = (uint64_t)number_at(L, at, "handed"),
+        .place = (uint32_t)number_at(L, at, "place"),
         .term_timeout_ms = (uint32_t)number_at(L, at, "term_timeout_ms"),
         .started_at_ms = now_ms() - (uint64_t)number_at(L, at, "age_ms"),
         .ready_at_ms = boolean_at(L, at, "was_ready") ? now_ms() : 0,
@@ -269,8 +271,8 @@ int lua_upgrade_adopt_pool(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     struct pool *pool = lua_touserdata(L, 1);
     pool->generation = (uint32_t)number_at(L, 2, "generation");
-    pool->buckets_fd = (int)number_at(L, 2, "buckets_fd");
-    if (pool->buckets_fd >= 0) fcntl(pool->buckets_fd, F_SETFD, FD_CLOEXEC);
+    pool->shared_fd = (int)number_at(L, 2, "shared_fd");
+    if (pool->shared_fd >= 0) fcntl(pool->shared_fd, F_SETFD, FD_CLOEXEC);
     pool->clients_speak_first = boolean_at(L, 2, "clients_speak_first");
     pool->accepted = (uint64_t)number_at(L, 2, "accepted");
     pool->turned_away = (uint64_t)number_at(L, 2, "turned_away");
@@ -279,6 +281,7 @@ int lua_upgrade_adopt_pool(lua_State *L) {
     pool->stolen = (uint64_t)number_at(L, 2, "stolen");
     lua_getfield(L, 2, "totals");
     int err = lua_totals_adopt(L, pool);
+    if (err == 0) err = pool_share(pool);
     lua_pop(L, 1);
     lua_newtable(L);
     lua_getfield(L, 2, "slots");

@@ -93,6 +93,7 @@ static void signalled(uv_signal_t *handle, int signum) {
 static bool is_stuck(const struct slot *slot, uint64_t now) {
     uint32_t steal_after = slot->pool->options.steal_after_ms;
     uint32_t busy_since = atomic_load_explicit(&slot->segment->figures.busy_since_ms, memory_order_relaxed);
+    if (steal_after > 0 && atomic_load_explicit(&slot->segment->figures.slow, memory_order_relaxed) != 0) return true;
     int32_t busy_ms = (int32_t)(segment_stamp(now) - busy_since);
     if (busy_since != 0 && busy_ms > 0 && (uint32_t)busy_ms >= steal_after) return true;
     if (!loan_has_taken_all(slot) && now - slot->sent_at_ms >= steal_after + UNTAKEN_MS) return true;
@@ -216,7 +217,7 @@ static bool somebody_is_busy(void) {
 static void want(const struct pool *pool) {
     uint32_t bits = WANT_ENTRY;
     if (!link_alone(&pool->waiting)) bits |= WANT_TAKEN;
-    if (!master.watching && worth_watching(pool)) bits |= WANT_BUSY;
+    if (worth_watching(pool)) bits |= master.watching ? WANT_SLOW : WANT_SLOW | WANT_BUSY;
     for (struct slot *slot = pool->slots; slot; slot = slot->next)
         if (slot->state != SLOT_GONE) atomic_store(&slot->segment->want, bits);
 }
@@ -229,8 +230,11 @@ static bool nothing_is_left(void) {
 
 static void collect_and_lend(void) {
     for (struct pool *pool = pool_first(); pool; pool = pool->next) {
-        for (struct slot *slot = pool->slots; slot; slot = slot->next)
+        for (struct slot *slot = pool->slots; slot; slot = slot->next) {
+            if (slot->announced && worth_watching(pool)) look_at(slot, uv_now(master.loop));
+            slot->announced = false;
             if (slot->state < SLOT_KILLED) loan_collect(slot);
+        }
         pool_dispatch(pool);
         if (pool->on_demand && pool_wants_worker(pool)) master.hooks->on_demand(pool);
     }

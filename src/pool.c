@@ -8,6 +8,7 @@
 #include "loan.h"
 #include "lobby.h"
 #include "log.h"
+#include "shared.h"
 #include "slot.h"
 
 enum { CANDIDATES_MAX = 1024 };
@@ -32,7 +33,7 @@ struct pool *pool_new(const struct pool_options *options) {
     struct pool *pool = calloc(1, sizeof *pool);
     if (!pool) return NULL;
     pool->options = *options;
-    pool->buckets_fd = -1;
+    pool->shared_fd = -1;
     pool->access_fd = -1;
     link_init(&pool->waiting);
     link_init(&pool->parked);
@@ -71,6 +72,26 @@ bool pool_can_lend(const struct pool *pool, const struct slot *except) {
     for (struct slot *slot = pool->slots; slot; slot = slot->next)
         if (slot != except && loan_can_take(slot, uv_now(slot->channel.loop))) return true;
     return false;
+}
+
+int pool_share(struct pool *pool) {
+    if (pool->shared) return 0;
+    int err = pool->shared_fd < 0 ? shared_create(&pool->shared_fd) : 0;
+    return err < 0 ? err : shared_map(pool->shared_fd, &pool->shared);
+}
+
+uint32_t pool_free_place(const struct pool *pool) {
+    uint64_t taken = 0;
+    for (const struct slot *slot = pool->slots; slot; slot = slot->next)
+        if (slot->state != SLOT_GONE && slot->place < BULKHEAD_PLACES) taken |= (uint64_t)1 << slot->place;
+    return taken == UINT64_MAX ? BULKHEAD_PLACES : (uint32_t)__builtin_ctzll(~taken);
+}
+
+void pool_publish_ready(struct pool *pool) {
+    uint64_t ready = 0;
+    for (const struct slot *slot = pool->slots; slot; slot = slot->next)
+        if (slot->state == SLOT_READY && slot->place < BULKHEAD_PLACES) ready |= (uint64_t)1 << slot->place;
+    atomic_store(&pool->shared->bulkhead.ready, ready);
 }
 
 bool pool_wants_worker(const struct pool *pool) {

@@ -12,6 +12,7 @@
 
 struct slot;
 struct listener;
+struct shared;
 
 /* Registration options as the master needs them. Strings are owned by the pool. */
 struct pool_options {
@@ -20,8 +21,8 @@ struct pool_options {
     uint32_t args_len, argc;
     char *gone, *lost; /* raw bytes that the master sends for a full lobby, for a request whose worker died */
     size_t gone_len, lost_len;
-    uint32_t ready_timeout_ms, term_timeout_ms, hang_timeout_ms, steal_after_ms, linger_ms, queue_timeout_ms,
-        idle_timeout_ms;
+    uint32_t ready_timeout_ms, term_timeout_ms, hang_timeout_ms, steal_after_ms, slow_after_ms, linger_ms,
+        queue_timeout_ms, idle_timeout_ms;
     uint32_t queue_max;
     uint32_t maxc;
     uint64_t max_rss_bytes;
@@ -35,8 +36,9 @@ struct pool {
     struct slot *slots;         /* list through slot.next */
     struct link waiting, parked, farewell;
     uint32_t waiting_count, parked_count, farewell_count;
-    int buckets_fd; /* of the table that its workers share, see buckets.h; -1: none yet */
-    int access_fd;  /* the access log, or -1 */
+    int shared_fd;         /* of the memory that its workers share; -1: none yet */
+    struct shared *shared; /* NULL: none yet */
+    int access_fd;         /* the access log, or -1 */
     char *access_format;
     bool access_json;
     uint32_t generation; /* starts of workers so far */
@@ -65,6 +67,15 @@ void pool_clients_speak_first(struct pool *pool);
 
 /* True when clients wait, and no worker is there or on the way. */
 bool pool_wants_worker(const struct pool *pool);
+
+/* The memory that its workers share, made when there is none. 0 or UV_E*. */
+int pool_share(struct pool *pool);
+
+/* A place in its bulkhead that no worker has; BULKHEAD_PLACES when there are more workers than places. */
+uint32_t pool_free_place(const struct pool *pool);
+
+/* A slot has become ready or is so no more: tells the workers. */
+void pool_publish_ready(struct pool *pool);
 
 /* True when a worker other than `except` could take a connection right now. */
 bool pool_can_lend(const struct pool *pool, const struct slot *except);

@@ -16,7 +16,7 @@
 
 enum {
     SEGMENT_MAGIC = 0x61756c63,
-    SEGMENT_LAYOUT = 4,
+    SEGMENT_LAYOUT = 5,
     SEGMENT_LOANS = 32768,       /* loans that one worker can have at a time; untouched pages cost nothing */
     SEGMENT_RING_ENTRIES = 1024, /* power of two; when it is full the worker keeps its completions and tries again */
     SEGMENT_ARGS_BYTES = 4096,
@@ -97,6 +97,8 @@ struct boot {
     char args[SEGMENT_ARGS_BYTES];
     char access_format[SEGMENT_ACCESS_BYTES]; /* of the access log; empty: there is none, and no ACCESS_FD */
     uint32_t access_json;
+    uint32_t slow_after_ms; /* what holds up the loop for longer is slow, see hold.h; 0: nothing is */
+    uint32_t place;         /* in the bulkhead */
 };
 
 /* Load figures: one writer, the worker; plain relaxed stores. Times are CLOCK_MONOTONIC milliseconds, cut to 32 bits. */
@@ -110,6 +112,7 @@ struct figures {
     _Atomic uint64_t lua_heap_bytes;
     _Atomic uint32_t loop_lag_us; /* length of the longest turn of the loop in the last second */
     _Atomic uint64_t cpu_us;      /* processor time, user and system; as of the last second */
+    _Atomic uint32_t slow;        /* 1: code runs that is known to hold up the loop */
 };
 
 /* What the HTTP server has answered; one writer, the worker. Read once more when it is dead, see totals.h. */
@@ -117,11 +120,12 @@ enum { SERVED_CLASSES = 5 };
 struct served {
     _Atomic uint64_t responses[SERVED_CLASSES]; /* 1xx to 5xx; of those in between only 101 */
     struct histogram request_time;              /* from the call of the handler to the end of the answer */
+    _Atomic uint64_t held;                      /* requests left unread for a while, see hold.h */
 };
 
 /* Which events the sleeping master wants a doorbell for. The master sets bits before it sleeps and looks again after;
  * the worker clears what it answers. */
-enum { WANT_ENTRY = 1, WANT_TAKEN = 2, WANT_BUSY = 4 };
+enum { WANT_ENTRY = 1, WANT_TAKEN = 2, WANT_BUSY = 4, WANT_SLOW = 8 };
 
 struct segment_value {
     char key[SEGMENT_KEY_BYTES];

@@ -10,12 +10,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "buckets.h"
 #include "capture.h"
 #include "launch.h"
 #include "loan.h"
 #include "log.h"
 #include "pool.h"
+#include "shared.h"
 
 enum { EXIT_GRACE_MS = 2000, KILL_GRACE_MS = 10000, TERM_GRACE_MS = 1000, PACKETS_PER_TURN = 16 };
 
@@ -86,6 +86,7 @@ void slot_step(struct slot *slot, enum slot_event event) {
         return;
     }
     slot->state = verdict.state;
+    if (slot->state != before) pool_publish_ready(slot->pool);
     set_deadline(slot, verdict.deadline, verdict.state != before || event == SLOT_EVENT_EXPIRE);
     if (verdict.actions & SLOT_DO_WARN_READY) slot->killed_for = "ready_timeout";
     if (verdict.actions & SLOT_DO_WARN_DRAIN) slot->killed_for = "term_timeout";
@@ -107,6 +108,7 @@ void slot_step(struct slot *slot, enum slot_event event) {
         totals_take(slot);
         close_channel(slot);
         if (slot->capture) capture_last_words(slot->capture);
+        bulkhead_leave(&slot->pool->shared->bulkhead, slot->place);
         hooks->on_gone(slot);
     }
 }
@@ -129,6 +131,7 @@ static void handle_packet(struct slot *slot, const struct channel_message *messa
         slot_step(slot, SLOT_EVENT_READY);
         break;
     case CHANNEL_DOORBELL: /* the turn that this wakes reads every ring */
+        slot->announced = atomic_load_explicit(&slot->segment->figures.slow, memory_order_relaxed) != 0;
         break;
     case CHANNEL_FIRST:
         pool_clients_speak_first(slot->pool);
@@ -296,14 +299,16 @@ int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct sl
     if (err < 0) goto no_channel;
     err = segment_create(&slot->segment, &slot->segment_fd);
     if (err < 0) goto no_segment;
-    if (pool->buckets_fd < 0) err = buckets_create(&pool->buckets_fd);
+    err = pool_share(pool);
     if (err < 0) goto no_pipe;
+    slot->place = pool_free_place(pool);
     err = capture_pipe(output);
     if (err < 0) goto no_pipe;
     err = uv_poll_init(loop, &slot->channel, slot->channel_fd);
     if (err < 0) goto no_poll;
     launch_fill_boot(&slot->segment->boot, pool, worker_id, ++pool->generation);
-    const struct launch_fds fds = {worker_fd, slot->segment_fd, pool->buckets_fd, output[1], pool->access_fd};
+    slot->segment->boot.place = slot->place;
+    const struct launch_fds fds = {worker_fd, slot->segment_fd, pool->shared_fd, output[1], pool->access_fd};
     err = launch_worker(&fds, &slot->pid);
     if (err < 0) goto no_process;
     close(worker_fd);

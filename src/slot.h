@@ -21,6 +21,7 @@ struct slot {
     struct slot *next; /* the pool's list */
     struct pool *pool;
     uint32_t worker_id;
+    uint32_t place;  /* in the pool's bulkhead */
     uint32_t serial; /* names this slot to the policy; never used again */
     pid_t pid;
     enum slot_state state;
@@ -55,6 +56,7 @@ struct slot {
     uint32_t recalled[CHANNEL_LOANS_MAX];
     uint32_t recalled_count;
 
+    bool announced;     /* says that its loop will not come back soon */
     bool stuck;         /* its loop does not come back; see loan_rescue */
     uint32_t rescue_at; /* next loan index that the rescue looks at */
     uint32_t last_tick;

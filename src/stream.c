@@ -20,6 +20,7 @@
 
 #include "borrow.h"
 #include "channel.h"
+#include "hold.h"
 
 struct connecting {
     uv_connect_t request;
@@ -235,6 +236,7 @@ static void alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
     *buf = uv_buf_init(NULL, 0);
     if (stream->loan != STREAM_NO_LOAN) {
         uint32_t state = stream_state(stream);
+        if (hold_knows() && can_be_taken(state) && stream->hooks->on_come && !stream->hooks->on_come(stream)) return;
         if (state == LOAN_TAKEN || (can_be_taken(state) && !stream_publish(stream, (enum loan_state)stream->claim)))
             return;
         stream->woken_from = can_be_taken(state) ? (uint8_t)state : 0;
@@ -257,8 +259,12 @@ static void received(uv_stream_t *handle, ssize_t nread, const uv_buf_t *buf) {
         if (stream->woken_from) stream_publish(stream, (enum loan_state)stream->woken_from);
         return;
     }
-    if (nread == UV_ENOBUFS && taken(stream)) {
-        finish(stream, COMPLETION_DROP, 0, true);
+    if (nread == UV_ENOBUFS) { /* alloc() has given no buffer */
+        if (taken(stream)) {
+            finish(stream, COMPLETION_DROP, 0, true);
+        } else {
+            stream_read_stop(stream);
+        }
         return;
     }
     stream_read_stop(stream);
@@ -451,6 +457,14 @@ bool stream_park(struct stream *stream, uint32_t keep_ms) {
     }
     finish(stream, back ? COMPLETION_BACK : COMPLETION_PARK, back ? 0 : keep_ms, true);
     return true;
+}
+
+int stream_peek(const struct stream *stream, char *bytes, size_t size) {
+    ssize_t n;
+    do {
+        n = recv(stream_fd(stream), bytes, size, MSG_PEEK | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : (int)n;
 }
 
 bool stream_has_unread(const struct stream *stream) {

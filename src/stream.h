@@ -22,6 +22,9 @@ struct stream_hooks {
     void (*on_connect)(struct stream *stream, int status); /* of stream_connect: 0, or UV_E*: close it */
     /* Optional: where to read to. Default: one 64 KiB buffer shared by the process, valid during on_data. */
     void (*on_alloc)(struct stream *stream, uv_buf_t *buf);
+    /* Optional, asked where hold_knows(): bytes have come, and the loan can still be taken. False: leave them unread; reading
+     * stops until stream_read_start(). */
+    bool (*on_come)(struct stream *stream);
     void (*on_data)(struct stream *stream, char *bytes, size_t len);
     void (*on_end)(struct stream *stream);              /* the peer has shut down its side; reading has stopped */
     void (*on_error)(struct stream *stream, int error); /* UV_E*: reading or writing failed; close it */
@@ -121,6 +124,9 @@ bool stream_park(struct stream *stream, uint32_t keep_ms);
 /* Publishes the state of the loan (IDLE, READING, RESPONDING, HELD). Leaving IDLE or UNTOUCHED is a compare-and-swap:
  * false when the master has taken the loan back; then touch nothing, call stream_close. Cheap and true without a loan. */
 bool stream_publish(struct stream *stream, enum loan_state state);
+
+/* A look at bytes that have come, without reading them. How many; 0 at the end, UV_E*. */
+int stream_peek(const struct stream *stream, char *bytes, size_t size);
 
 /* Whether the kernel holds bytes that have not been read. */
 bool stream_has_unread(const struct stream *stream);

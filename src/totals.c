@@ -22,6 +22,7 @@ static void add_served(struct served *sum, const struct served *more) {
         histogram_count(&sum->responses[i], believe(&more->responses[i], COUNT_MAX));
     for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
         histogram_count(&sum->request_time.buckets[i], believe(&more->request_time.buckets[i], COUNT_MAX));
+    histogram_count(&sum->held, believe(&more->held, COUNT_MAX));
     histogram_count(&sum->request_time.sum_ns, believe(&more->request_time.sum_ns, SUM_MAX));
 }
 

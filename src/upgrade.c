@@ -52,7 +52,7 @@ static void set_all_inheritable(bool inheritable) {
     set_inheritable(pidfile_fd(), inheritable);
     set_inheritable(control_fd(), inheritable);
     for (struct pool *pool = pool_first(); pool; pool = pool->next) {
-        set_inheritable(pool->buckets_fd, inheritable);
+        set_inheritable(pool->shared_fd, inheritable);
         for (struct listener *listener = pool->listeners; listener; listener = listener->next)
             set_inheritable(listener->fd, inheritable);
         for (struct slot *slot = pool->slots; slot; slot = slot->next) {

@@ -19,13 +19,14 @@
 #include "answer.h"
 #include "blame.h"
 #include "borrow.h"
-#include "buckets.h"
 #include "channel.h"
+#include "hold.h"
 #include "http_access.h"
 #include "log.h"
 #include "privilege.h"
 #include "process.h"
 #include "quarantine.h"
+#include "shared.h"
 
 enum { PACKETS_PER_TURN = 8, SAMPLE_INTERVAL_MS = 1000, RETRY_MS = 2, LOG_RETRY_MS = 20 };
 enum { LUCK_MAX = 8, TRY_EVERY = 32 }; /* see expects_bytes() */
@@ -322,6 +323,7 @@ static void sample(uint64_t now) {
         atomic_store_explicit(&figures->lua_heap_bytes, worker.hooks->heap_bytes(), memory_order_relaxed);
     atomic_store_explicit(&figures->loop_lag_us, worker.longest_turn_ms * 1000, memory_order_relaxed);
     worker.longest_turn_ms = 0;
+    hold_age();
     worker.sampled_at = now;
     uint64_t limit = worker.segment->boot.max_rss_bytes;
     if (limit > 0 && rss > limit) ask_to_leave(LEAVE_MAX_RSS);
@@ -345,6 +347,7 @@ static void callbacks_end(uv_prepare_t *prepare) {
     uint64_t now = uv_now(worker.loop);
     if (now - woken_at > worker.longest_turn_ms) worker.longest_turn_ms = (uint32_t)(now - woken_at);
     if (now - worker.sampled_at >= SAMPLE_INTERVAL_MS) sample(now);
+    if (hold.concerned) hold_turn_ends(now);
     if (!borrow_flush()) uv_timer_start(&worker.retry_timer, wake, RETRY_MS, 0);
     if (http_access_is_on && !http_access_flush()) uv_timer_start(&worker.retry_timer, wake, LOG_RETRY_MS, 0);
     if (worker.draining) exit_when_finished();
@@ -403,12 +406,12 @@ int worker_open(uv_loop_t *loop) {
         return err;
     }
     close(SEGMENT_FD);
-    err = buckets_open(BUCKETS_FD);
+    err = shared_open(SHARED_FD);
     if (err < 0) {
-        log_write(CLUA_LOG_ERROR, "cannot map the buckets: %s", uv_strerror(err));
+        log_write(CLUA_LOG_ERROR, "cannot map the shared memory: %s", uv_strerror(err));
         return err;
     }
-    close(BUCKETS_FD);
+    close(SHARED_FD);
     fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC);
     const struct boot *boot = &worker.segment->boot;
     char role[320], why[256];
@@ -428,6 +431,7 @@ int worker_open(uv_loop_t *loop) {
     blame_open(worker.segment);
     err = watch_parent(); /* after the change of user, which clears PDEATHSIG */
     if (err == 0) err = add_handles(loop);
+    if (err == 0) err = hold_open(loop);
     if (err < 0) log_write(CLUA_LOG_ERROR, "cannot start: %s", uv_strerror(err));
     worker.sampled_at = uv_now(loop) - SAMPLE_INTERVAL_MS;
     if (err == 0 && boot->access_format[0]) {

@@ -17,17 +17,16 @@ local LOST_BYTES = 65000 -- what fits into a packet to a worker, beside a line
 local known = {
   cnum = "integer", gone = "string", lost = "string", maxc = "integer", max_rss = "integer", user = "string",
   group = "string", args = "table", mode = "integer|string", balance = "function", ready_timeout = "number",
-  term_timeout = "number", hang_timeout = "number", steal_after = "number", linger = "number", queue_max = "integer",
-  queue_timeout = "number", quarantine = "number", idle_timeout = "number", defer_accept = "boolean",
-  watch = "boolean|table",
-  repl = "boolean",
+  term_timeout = "number", hang_timeout = "number", steal_after = "number", slow_after = "number", linger = "number",
+  queue_max = "integer", queue_timeout = "number", quarantine = "number", idle_timeout = "number",
+  defer_accept = "boolean", watch = "boolean|table", repl = "boolean",
   access_log = "string|table",
 }
 
 local defaults = {
   gone = replies.gone, lost = replies.lost, maxc = 0, max_rss = 0, ready_timeout = 30, term_timeout = 30,
-  hang_timeout = 60, steal_after = 0.003, linger = 0.2, queue_max = 16384, queue_timeout = 10, quarantine = 0,
-  idle_timeout = 60, defer_accept = true, repl = false,
+  hang_timeout = 60, steal_after = 0.003, slow_after = 0.02, linger = 0.2, queue_max = 16384, queue_timeout = 10,
+  quarantine = 0, idle_timeout = 60, defer_accept = true, repl = false,
 }
 
 --- A path as seen from a directory; by default the working directory of this process.

@@ -5,6 +5,7 @@
 #include "buckets.h"
 #include "channel.h"
 #include "segment.h"
+#include "shared.h"
 #include "siphash.h"
 #include "slot_state.h"
 #include "wheel.h"
@@ -29,6 +30,12 @@ const struct core_layout core_layouts[] = {
     SIZE(bucket),
     SIZE(buckets),
     OFFSET(buckets, cells),
+    SIZE(bulkhead),
+    OFFSET(bulkhead, ready),
+    OFFSET(bulkhead, slow),
+    OFFSET(bulkhead, lines),
+    SIZE(shared),
+    OFFSET(shared, bulkhead),
     SIZE(completion),
     SIZE(boot),
     OFFSET(boot, args),

@@ -122,6 +122,7 @@ local counted = {
   { "broken", "clua_connections_broken_total", "Connections closed since their worker died." },
   { "stolen", "clua_connections_stolen_total", "Connections taken from a stuck worker and lent to another." },
   { "requests", "clua_requests_total", "Requests begun." },
+  { "held", "clua_requests_held_total", "Slow requests that waited, so that a worker stayed free for others." },
   { "starts", "clua_worker_starts_total", "Workers started." },
 }
 

@@ -49,7 +49,7 @@ local function show(registration)
     text.clean(registration.name), registration.wanted, registration.ready and "ready" or "not ready",
     counters.accepted, counters.requests, counters.waiting, counters.parked))
   local wrong = {}
-  for _, name in ipairs { "turned_away", "lost", "broken", "stolen" } do
+  for _, name in ipairs { "turned_away", "lost", "broken", "stolen", "held" } do
     if counters[name] > 0 then wrong[#wrong + 1] = ("%d %s"):format(counters[name], (name:gsub("_", " "))) end
   end
   if #wrong > 0 then print("  " .. table.concat(wrong, ", ")) end
