@@ -167,6 +167,7 @@ static void tick(uv_timer_t *timer) {
     bool may_stay = now_ms < held->until_ms && !worker_draining() && pay_time();
     if (may_stay && !claim()) return;
     hold_forget(held);
+    held->due = true;
     own.resume(held);
 }
 
@@ -181,6 +182,10 @@ bool hold_admit(struct held *held, struct stream *stream, void (*resume)(struct 
     if (held->back) { /* something else has looked at the connection */
         if (!worker_draining()) return false;
         hold_forget(held);
+        return true;
+    }
+    if (held->due) {
+        held->due = false;
         return true;
     }
     if (own.claimed || worker_draining() || !bulkhead_is_last(own.bulkhead, own.place)) return true;

@@ -22,6 +22,7 @@ struct stream;
 struct held {
     struct held *next, **back; /* back NULL: not held */
     uint64_t until_ms;
+    bool due; /* is to be read now, whatever others do */
 };
 
 struct hold {

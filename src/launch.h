@@ -14,8 +14,8 @@ void launch_fill_boot(struct boot *boot, const struct pool *pool, uint32_t worke
 
 struct launch_fds {
     int channel, segment, shared; /* inherited as CHANNEL_FD, SEGMENT_FD, SHARED_FD */
-    int output;                    /* standard output and error */
-    int access;                    /* ACCESS_FD; -1: none */
+    int output;                   /* standard output and error */
+    int access;                   /* ACCESS_FD; -1: none */
 };
 
 /* The worker inherits these, this process' standard error as LOG_FD, and nothing else; signals are unblocked and at their

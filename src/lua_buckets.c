@@ -18,8 +18,8 @@ static int core_take(lua_State *L) {
     struct shared *shared = shared_of_process();
     if (!shared) return luaL_error(L, "take: out of memory");
     uint64_t now_ns = now >= 0 ? (uint64_t)(now * 1e9) : uv_hrtime();
-    struct bucket_result result =
-        buckets_take(&shared->buckets, name, len, now_ns, (uint64_t)(capacity * 1e9 + 0.5), (uint64_t)(cost * 1e9 + 0.5));
+    struct bucket_result result = buckets_take(&shared->buckets, name, len, now_ns, (uint64_t)(capacity * 1e9 + 0.5),
+                                               (uint64_t)(cost * 1e9 + 0.5));
     lua_pushboolean(L, result.allowed);
     lua_pushnumber(L, (double)result.missing_ns / 1e9);
     return 2;

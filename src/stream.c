@@ -462,7 +462,7 @@ bool stream_park(struct stream *stream, uint32_t keep_ms) {
 int stream_peek(const struct stream *stream, char *bytes, size_t size) {
     ssize_t n;
     do {
-        n = recv(stream_fd(stream), bytes, size, MSG_PEEK | MSG_DONTWAIT);
+        n = recv(stream_descriptor(stream), bytes, size, MSG_PEEK | MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : (int)n;
 }

@@ -9,17 +9,17 @@ ffi.cdef "uint64_t siphash_for_specs(const uint64_t *key, const void *bytes, siz
 local S = 1000000000ULL
 
 describe("buckets", function()
-  local buckets, fd
+  local shared, buckets, fd
 
   before_each(function()
-    local out, fd_out = ffi.new "struct buckets *[1]", ffi.new "int[1]"
-    assert.equal(0, core.buckets_create(fd_out))
+    local out, fd_out = ffi.new "struct shared *[1]", ffi.new "int[1]"
+    assert.equal(0, core.shared_create(fd_out))
     fd = fd_out[0]
-    assert.equal(0, core.buckets_map(fd, out))
-    buckets = out[0]
+    assert.equal(0, core.shared_map(fd, out))
+    shared, buckets = out[0], out[0].buckets
   end)
   after_each(function()
-    core.buckets_unmap(buckets)
+    core.shared_unmap(shared)
     ffi.C.close(fd)
   end)
 
@@ -93,9 +93,9 @@ describe("buckets", function()
     assert.equal(-1, ffi.C.ftruncate(fd, 0))
     assert.equal(1, ffi.C.fcntl(fd, 1))
     assert.is_true(uv.fs_fstat(fd).size < 1.1e6)
-    local out = ffi.new "struct buckets *[1]"
-    buckets.layout = 77
-    assert.equal(-71, core.buckets_map(fd, out))
-    buckets.layout = core.BUCKETS_LAYOUT
+    local out, other = ffi.new "struct shared *[1]", ffi.C.memfd_create("clua-spec", 1)
+    assert.equal(0, ffi.C.ftruncate(other, ffi.sizeof "struct shared" - 1))
+    assert.equal(-71, core.shared_map(other, out))
+    ffi.C.close(other)
   end)
 end)
