@@ -25,7 +25,7 @@ local function registration(name, given)
   local all = {
     name = name, ready = true, wanted = 1, exits = {}, workers = { worker(1) },
     counters = {
-      accepted = 5, turned_away = 0, lost = 0, broken = 0, stolen = 0, waiting = 1, parked = 2, starts = 1,
+      accepted = 5, turned_away = 0, lost = 0, broken = 0, stolen = 0, held = 3, waiting = 1, parked = 2, starts = 1,
       requests = 7, responses = { ["1xx"] = 0, ["2xx"] = 7, ["3xx"] = 0, ["4xx"] = 0, ["5xx"] = 0 },
       places = { { requests = 7, cpu = 0.5 } }, queue_time = histogram(), request_time = histogram(),
     },
@@ -45,6 +45,7 @@ describe("clua.admin.metrics", function()
     assert.equal(2, prometheus.value(families, "clua_master_upgrades_total"))
     for _, name in ipairs { "web", "/run/a.sock" } do
       assert.equal(7, prometheus.value(families, "clua_requests_total", { registration = name }))
+      assert.equal(3, prometheus.value(families, "clua_requests_held_total", { registration = name }))
       assert.equal(7, prometheus.value(families, "clua_responses_total", { registration = name, class = "2xx" }))
       assert.equal(0.25, prometheus.value(families, "clua_worker_loop_lag_seconds", { registration = name }))
     end

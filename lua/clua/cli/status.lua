@@ -50,7 +50,7 @@ local function show(registration)
     counters.accepted, counters.requests, counters.waiting, counters.parked))
   local wrong = {}
   for _, name in ipairs { "turned_away", "lost", "broken", "stolen", "held" } do
-    if counters[name] > 0 then wrong[#wrong + 1] = ("%d %s"):format(counters[name], (name:gsub("_", " "))) end
+    if (counters[name] or 0) > 0 then wrong[#wrong + 1] = ("%d %s"):format(counters[name], (name:gsub("_", " "))) end
   end
   if #wrong > 0 then print("  " .. table.concat(wrong, ", ")) end
   local ends = ends_of(registration)
