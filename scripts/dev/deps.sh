@@ -1,8 +1,9 @@
 #!/bin/sh
-# usage: deps.sh GROUP...      groups: build test lint fuzz bench guard peers
+# usage: deps.sh GROUP...      groups: build test more lint fuzz bench guard peers
 #
 # Makes sure that what the groups need is installed. Silent and fast when it is. Otherwise says what is missing and
 # why, and installs it where it can: on Debian and its relatives, as root or through sudo.
+# `more` is what some specs are skipped without: large, or with a service of its own that nobody asked for.
 # Exit: 0 all present, 100 it is for the user to install (the list is printed), 111 the installation failed.
 set -eu
 
@@ -42,10 +43,12 @@ need test wrk wrk "a client for the specs"
 need test nodejs node "its fetch is a client for the specs"
 need test python3 python3 "clients for the specs"
 need test nodejs node "a client for the specs"
-need test chromium chromium "the browser of clua serve --livereload in the specs"
 need test tmux tmux "the terminal of clua top in the specs"
 need test util-linux setpriv "lets the specs be another user"
 need test systemd systemd-socket-activate "hands sockets to the specs"
+need more chromium chromium "the browser of clua serve --livereload in the specs"
+need more prometheus promtool "its promtool checks the metrics in the specs"
+need more zsh zsh "a shell with completions in the specs"
 need lint lua-check luacheck "checks the Lua files"
 need lint clang-format clang-format "checks the layout of the C files"
 need lint clang-tidy clang-tidy "checks the C files"
@@ -63,9 +66,9 @@ need peers nodejs node "another peer"
 
 say() { printf '%s\n' "$*" >&2; }
 
-[ -n "$wanted" ] || { say "usage: deps.sh GROUP...   groups: build test lint fuzz bench guard peers" && exit 100; }
+[ -n "$wanted" ] || { say "usage: deps.sh GROUP...   groups: build test more lint fuzz bench guard peers" && exit 100; }
 for group in "$@"; do
-    case $group in build | test | lint | fuzz | bench | guard | peers) ;; *) say "deps.sh: no group '$group' (build test lint fuzz bench guard peers)" && exit 100 ;; esac
+    case $group in build | test | more | lint | fuzz | bench | guard | peers) ;; *) say "deps.sh: no group '$group' (build test more lint fuzz bench guard peers)" && exit 100 ;; esac
 done
 
 # dpkg is asked once for all packages; a name that it does not know is an answer, not an error.

@@ -3,6 +3,7 @@
 local cli = require "clua.cli"
 local cluster = require "spec.support.cluster"
 local command = require "spec.support.command"
+local terminal = require "spec.support.terminal"
 local uv = require "luv"
 
 local function completions(shell)
@@ -39,13 +40,52 @@ describe("clua completion", function()
     local out = completions "zsh"
     assert.equal("#compdef clua", out:match("^[^\n]*"))
     for _, name in ipairs(cli.commands) do assert.truthy(out:find("\n    " .. name .. ")", 1, true), name) end
-    if command.exists "zsh" then
-      local path = os.tmpname()
-      cluster.write(path, out)
-      local _, err, code = command.run("zsh", { "-n", path })
-      uv.fs_unlink(path)
-      assert.same({ "", 0 }, { err, code })
+  end)
+
+  -- A shell with its completions in a terminal, in a folder with a script.
+  local function in_shell(shell, start)
+    if not command.exists(shell) then pending(shell .. " is not installed") end
+    if not terminal.exists() then pending "tmux is not installed" end
+    local dir = assert(uv.fs_mkdtemp("/tmp/clua-spec-XXXXXX"))
+    cluster.write(dir .. "/script.lua", "")
+    cluster.write(dir .. "/" .. (shell == "zsh" and "_clua" or "clua.bash"), completions(shell))
+    cluster.write(dir .. "/.zshrc", "fpath=($PWD $fpath); PS1='ready> '; autoload -U compinit; compinit -u -d dump\n")
+    cluster.write(dir .. "/rc.bash", "source ./clua.bash; PS1='ready> '; bind 'set bell-style none'\n")
+    local screen = terminal.open(dir, ("cd %s; ZDOTDIR=. TERM=screen exec %s"):format(dir, start), 110, 40)
+    finally(function()
+      terminal.cleanup()
+      cluster.remove(dir)
+    end)
+    screen.wait "ready>"
+    return function(typed, pattern)
+      screen.press("C-c")
+      screen.press("C-l")
+      screen.wait "^ready> *\n"
+      screen.press("-l", typed)
+      screen.press "Tab"
+      if shell == "bash" then screen.press "Tab" end -- shows at the second what there is
+      screen.wait(pattern)
     end
+  end
+
+  it("works in zsh, when TAB is pressed", function()
+    local type_in = in_shell("zsh", "zsh -i")
+    type_in("clua ", "completion +%-%- print the completions.*scale +%-%- set the number.*script.lua")
+    type_in("clua sca", "^ready> clua scale *\n")
+    type_in("clua sc", "^ready> clua sc[^\n]*\n.*script.lua")
+    type_in("clua scr", "^ready> clua script.lua *\n")
+    type_in("clua reload --", "%-%-control +%-%- .*%-%-wait +%-%- until the last old worker is gone")
+    type_in("clua log-level ", "debug +error +info +warn")
+    type_in("clua serve scr", "^ready> clua serve script.lua *\n")
+  end)
+
+  it("works in bash, when TAB is pressed", function()
+    local type_in = in_shell("bash", "bash --noprofile --rcfile rc.bash -i")
+    type_in("clua s", "scale +serve +status +stop")
+    type_in("clua sca", "^ready> clua scale *\n")
+    type_in("clua scr", "^ready> clua script.lua *\n")
+    type_in("clua reload --", "%-%-control +%-%-help +%-%-name +%-%-pidfile +%-%-wait")
+    type_in("clua serve scr", "^ready> clua serve script.lua *\n")
   end)
 
   it("of another shell is wrong use", function()

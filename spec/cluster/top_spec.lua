@@ -5,49 +5,21 @@ local cluster = require "spec.support.cluster"
 local command = require "spec.support.command"
 local control = require "spec.support.control"
 local load = require "spec.support.load"
-local loop = require "spec.support.loop"
-
-local terminals = {} -- sockets of tmux
-
-local function tmux(socket, ...)
-  return command.run("tmux", { "-u", "-f", "/dev/null", "-S", socket, ... })
-end
+local terminal = require "spec.support.terminal"
 
 -- A shell command in a terminal of its own.
-local function terminal(c, line, width, height)
-  local self = { socket = c.dir .. "/tmux" .. #terminals }
-  terminals[#terminals + 1] = self.socket
-  local shell = ("env CLUA_RUNTIME_DIR='%s' LC_ALL=C.UTF-8 %s; echo status=$?; read _"):format(c.dir, line)
-  width, height = tostring(width or 120), tostring(height or 20)
-  local _, err, code = tmux(self.socket, "new-session", "-d", "-x", width, "-y", height, shell)
-  assert(code == 0, err)
-  function self.text()
-    return (tmux(self.socket, "capture-pane", "-p"))
-  end
-  function self.wait(pattern)
-    local text
-    return loop.wait(function()
-      text = self.text()
-      return text:match(pattern)
-    end, 20, function() return ("%q on the screen, which is:\n%s"):format(pattern, text) end)
-  end
-  function self.press(key) tmux(self.socket, "send-keys", key) end
-  function self.resize(columns, rows)
-    tmux(self.socket, "resize-window", "-x", tostring(columns), "-y", tostring(rows))
-  end
-  return self
+local function open(c, line, width, height)
+  return terminal.open(c.dir, ("env CLUA_RUNTIME_DIR='%s' LC_ALL=C.UTF-8 %s; echo status=$?; read _"):format(c.dir,
+    line), width, height)
 end
 
 describe("clua top in a terminal", function()
   before_each(function()
-    if not command.exists("tmux") then pending("tmux is not installed") end
+    if not terminal.exists() then pending("tmux is not installed") end
   end)
 
   after_each(function()
-    for i, socket in ipairs(terminals) do
-      tmux(socket, "kill-server")
-      terminals[i] = nil
-    end
+    terminal.cleanup()
     cluster.cleanup()
   end)
 
@@ -58,7 +30,7 @@ describe("clua top in a terminal", function()
   it("shows what the workers do, and gives the terminal back on q", function()
     local c = up()
     local clients = load.start(c:address(), { clients = 5, think = 0.01 })
-    local screen = terminal(c, cluster.binary .. " top --interval 0.2")
+    local screen = open(c, cluster.binary .. " top --interval 0.2")
     screen.wait("pid " .. c.pid .. ": running")
     screen.wait("requests/s [1-9]")
     screen.wait("█")
@@ -75,7 +47,7 @@ describe("clua top in a terminal", function()
 
   it("sorts by the key that is pressed", function()
     local c = up()
-    local screen = terminal(c, cluster.binary .. " top --interval 0.2")
+    local screen = open(c, cluster.binary .. " top --interval 0.2")
     screen.wait("ID%*")
     for key, column in pairs { r = "REMAIN", s = "REQ/S", l = "LAG", m = "RSS", c = "CPU", i = "ID" } do
       screen.press(key)
@@ -91,7 +63,7 @@ describe("clua top in a terminal", function()
 
   it("follows the size of the terminal", function()
     local c = cluster.up { app = "hello", options = { cnum = 12 } }
-    local screen = terminal(c, cluster.binary .. " top --interval 0.2", 100, 30)
+    local screen = open(c, cluster.binary .. " top --interval 0.2", 100, 30)
     screen.wait("\n127.0.0.1:0 +12 ")
     screen.resize(60, 10)
     screen.wait("\n127.0.0.1:0 +4 +%d+ +[^\n]+\nq quit; sort by i id, r remain, s requests/s, l lag, m memor\n")
@@ -106,7 +78,7 @@ describe("clua top in a terminal", function()
 
   it("goes on over an upgrade and a reload, and ends with the master", function()
     local c = up()
-    local screen = terminal(c, cluster.binary .. " top --interval 0.2")
+    local screen = open(c, cluster.binary .. " top --interval 0.2")
     screen.wait("running")
     local before = c:workers()[1].pid
     c:signal("sigusr2")
@@ -122,7 +94,7 @@ describe("clua top in a terminal", function()
 
   it("gives the terminal back on a signal", function()
     local c = up()
-    local screen = terminal(c, "sh -c 'echo $$ >" .. c.dir .. "/pid; exec " .. cluster.binary .. " top'")
+    local screen = open(c, "sh -c 'echo $$ >" .. c.dir .. "/pid; exec " .. cluster.binary .. " top'")
     screen.wait("running")
     local file = io.open(c.dir .. "/pid")
     assert(require("luv").kill(tonumber(file:read("*l")), "sigterm"))

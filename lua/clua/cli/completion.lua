@@ -22,9 +22,18 @@ local function whole()
   return root
 end
 
+-- The first word may be a script, too. (bash offers files by itself where there is no command.)
+local function zsh(root)
+  local text, count = root:get_zsh_complete():gsub('\n  _describe "command" commands\n', function(found)
+    return found .. '  _files -g "*.lua"\n'
+  end)
+  assert(count == 1, "argparse writes something else for zsh")
+  return text
+end
+
 function completion.run(args)
   local root = whole()
-  io.stdout:write(args.shell == "bash" and root:get_bash_complete() or root:get_zsh_complete(), "\n")
+  io.stdout:write(args.shell == "bash" and root:get_bash_complete() or zsh(root), "\n")
   return 0
 end
 
