@@ -162,7 +162,7 @@ end
 --- The process is gone.
 -- @tparam number serial
 -- @tparam table info `status` or `signal` (name), `killed_for` (why the master has killed it by itself, or nil),
---   `lived` seconds, `scores`; for the log `how`, and `executing` or nil
+--   `lived` seconds, `scores`; for the log `how`, and `executing` and `late` (that it was not ready in time) or nil
 function Supervisor:on_exit(serial, info)
   local worker = self.workers[serial]
   self.workers[serial] = nil
@@ -179,7 +179,9 @@ function Supervisor:on_exit(serial, info)
   elseif self.replacing[serial] then
     place.incoming = nil
     if not place.current then places.start_later(self, worker.id, places.count_death(self, info.lived)) end
-    replacing.failed(self, serial, ("%s %s before it was ready"):format(places.describe(self, worker), info.how))
+    local why = info.late or worker.killed and "was given up, since there is a newer edit"
+      or info.how .. " before it was ready"
+    replacing.failed(self, serial, places.describe(self, worker) .. " " .. why)
   elseif worker.job then
     replacing.drained(self, worker)
   elseif place and place.current == worker then

@@ -179,6 +179,14 @@ describe("clua reload", function()
     c:stop()
   end)
 
+  it("--wait fails with the time when a new worker was not ready in it", function()
+    local c = up { cnum = 1, ready_timeout = 0.3 }
+    cluster.write(c.dir .. "/app.lua", source "never_ready")
+    assert_fails(FAILED, "clua reload: worker 1 of 127.0.0.1:0 was not ready in 0.3 s: the old workers go on",
+      control.run(c, "reload", "--wait"))
+    c:stop()
+  end)
+
   it("--wait fails when the master stops", function()
     local c = up()
     cluster.write(c.dir .. "/app.lua", source "never_ready")

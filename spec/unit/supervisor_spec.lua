@@ -213,7 +213,7 @@ describe("clua.supervisor", function()
       assert.same({ "kill #8", "kill #9" }, killed)
       world:exit(9, nil, "SIGKILL")
       world:exit(8, nil, "SIGKILL")
-      assert.same({ "reload failed: worker 3 of web killed by SIGKILL before it was ready", "start 1: #10" },
+      assert.same({ "reload failed: worker 3 of web was given up, since there is a newer edit", "start 1: #10" },
         world:took())
       assert.same({ 2, 3, 7 }, world:serials_in("ready"))
     end)

@@ -108,7 +108,7 @@ end
 -- is in it; of requests in parallel the last wins.
 --
 -- **The default store is the memory of one worker**: with more than one, a visitor is known to one of them only. Use
--- cookieSession, or a store that they share; its interface is in clua.connect.memory_store.
+-- cookieSession, or a store that they share: clua.connect.file_store; its interface is in clua.connect.memory_store.
 -- @tparam[opt] table given options:
 -- @tparam[opt] table given.store
 -- @tparam[opt=false] boolean given.save_uninitialized store, and send a cookie for, sessions with nothing in them
@@ -132,7 +132,8 @@ return function(given)
   else
     settings.store = memory_store()
     if os.getenv("CLUA_ENV") == "production" then
-      host.log("warn", "connect.session keeps sessions in the memory of this worker alone; give it a store")
+      host.log("warn", "connect.session keeps sessions in the memory of this worker alone; give it a store:"
+        .. " clua.connect.file_store")
     end
   end
 

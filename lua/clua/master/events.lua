@@ -36,10 +36,12 @@ end
 function events.exit(self, registration, serial, status, signal, lived, scores, executing, killed_for)
   local name = signal and core.signal_name(signal)
   local unasked = not registration.supervisor:is_leaving(serial)
+  local late = killed_for == "ready_timeout" and ("was not ready in %.3g s"):format(registration.options.ready_timeout)
   self.control:worker_gone(serial)
   registration.supervisor:on_exit(serial, {
     status = status, signal = name, killed_for = killed_for, lived = lived, scores = scores,
     executing = blame.describe(executing),
+    late = late or nil,
     how = name and ("killed by " .. name) or ("status " .. status),
   })
   if unasked then blame.on_death(blaming(self), registration, executing) end
