@@ -389,6 +389,29 @@ int host_traceback_on(int signum) {
     return sigaction(signum, &action, NULL) < 0 ? -errno : 0;
 }
 
+static void interrupt(lua_State *L, lua_Debug *where) {
+    (void)where;
+    lua_sethook(L, NULL, 0, 0);
+    luaL_error(L, "interrupted");
+}
+
+/* Compiled code sees no hook: if this one is not called, the next signal ends the process. */
+static void ask_to_interrupt(int signum) {
+    signal(signum, SIG_DFL);
+    if (main_state) lua_sethook(main_state, interrupt, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+}
+
+int host_interruptible(bool on) {
+    static struct sigaction before;
+    static bool is_on;
+    if (on == is_on) return 0;
+    struct sigaction action = {.sa_handler = ask_to_interrupt};
+    if (sigaction(SIGINT, on ? &action : &before, on ? &before : NULL) < 0) return -errno;
+    is_on = on;
+    if (!on) lua_sethook(main_state, NULL, 0, 0); /* one that came too late interrupts nothing */
+    return 0;
+}
+
 const char *host_version(void) {
     return LUAJIT_VERSION;
 }

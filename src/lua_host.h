@@ -71,6 +71,10 @@ void host_uncaught(const char *error);
  * into a loop does not look at hooks. 0 or UV_E*. */
 int host_traceback_on(int signum);
 
+/* Whether SIGINT, instead of what it does else, raises the error "interrupted" in the Lua code that is running; a second one, when
+ * the first has not been seen (code that the JIT has compiled), ends the process. To be switched off when that code has ended. */
+int host_interruptible(bool on);
+
 /* Adds a C module: require(name) calls open. */
 void host_preload(const char *name, lua_CFunction open);
 

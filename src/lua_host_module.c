@@ -45,12 +45,21 @@ static int host_lua_log_level(lua_State *L) {
     return 0;
 }
 
+/* interruptible(on): whether SIGINT interrupts the Lua code that is running. */
+static int host_lua_interruptible(lua_State *L) {
+    int status = host_interruptible(lua_toboolean(L, 1));
+    if (status < 0) return host_fail(L, status);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 int lua_host_module_open(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"resume", host_lua_resume},
         {"spawn", host_lua_spawn},
         {"log", host_lua_log},
         {"log_level", host_lua_log_level},
+        {"interruptible", host_lua_interruptible},
         {NULL, NULL},
     };
     lua_newtable(L);

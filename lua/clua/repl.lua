@@ -52,22 +52,30 @@ end
 
 --- Makes an evaluator of this process. Each text runs in a coroutine of its own, so it may wait: the loop goes on.
 -- @tparam[opt] table env globals of the text; default: _G
+-- @tparam[opt=false] boolean interruptible whether SIGINT raises an error in it until it waits or ends; then it is not
+--   compiled by the JIT, whose code cannot be interrupted
 -- @treturn function evaluator(text, reply)
-function repl.evaluator(env)
+function repl.evaluator(env, interruptible)
   env = env or _G
   return function(text, reply)
     local chunk, message = repl.compile(text, env)
     if not chunk then
       return reply(repl.is_incomplete(message) and { incomplete = true } or { error = message })
     end
+    if interruptible then
+      jit.off(chunk, true)
+      host.interruptible(true)
+    end
     host.spawn(function()
       local function answer(ok, ...)
+        if interruptible then host.interruptible(false) end -- before the editor sets its own handlers
         if not ok then return reply { error = (...) } end
         if select("#", ...) > 0 then env._ = (...) end
         return reply { text = show(...) }
       end
       return answer(xpcall(chunk, describe))
     end)
+    if interruptible then host.interruptible(false) end
   end
 end
 

@@ -175,8 +175,12 @@ describe("clua repl", function()
       wait "unfinished%("
       keys "C-c"
       wait "unfinished%(^?C?%s*\n?[^\n]*\n>$"
-      line("t = require('clua.timer').after(0.01, function() print 'tick' end)", "> tick")
+      line("t = require('clua.timer').after(0.01, function() print 'tick' end)", "\ntick\n>$")
+      line("t = require('clua.timer').after(0.3, function() print 'tock' end)", "\n>")
+      keys("-l", "'typed'")
+      wait "\ntock\n> 'typed'$" -- not in the line, which is shown again
       keys "Enter"
+      wait '\n"typed"\n>$'
       line("nil + 1", "\nrepl:1: attempt to perform arithmetic on a nil value\n>$")
       keys "Up"
       keys "BSpace"
@@ -189,6 +193,27 @@ describe("clua repl", function()
       local text = file:read "*a"
       file:close()
       assert.truthy(text:find("string.reverse", 1, true), text)
+    end)
+
+    it("is interrupted by ctrl-C, and goes on: code that runs, and code that waits", function()
+      start("", "")
+      local mark = ("require('luv').fs_mkdir('%s/runs', 448) "):format(dir)
+      for code, answer in pairs {
+        ["while true do end"] = "[:C]%s*interrupted\n.*>$",
+        ["f = function() while true do x = 1 end end f()"] = "[:C]%s*interrupted\n.*>$",
+        ["require('clua.async').sleep(1000)"] = "interrupted: what was waited for goes on\n>$",
+      } do
+        keys("-l", mark .. code)
+        keys "Enter"
+        loop.wait(function() return uv.fs_rmdir(dir .. "/runs") end, 20, "the code to run")
+        keys "C-c"
+        wait(answer)
+        line("6 * 7", "\n42\n>$")
+        keys "C-l"
+        wait "^[^\n]*>$"
+      end
+      keys "C-d"
+      wait "status 0"
     end)
 
     it("shows what a worker says without obeying it, and is left while code runs there", function()

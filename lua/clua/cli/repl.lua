@@ -33,14 +33,16 @@ end
 -- @tparam function evaluate evaluator(text, reply)
 -- @tparam function complete
 -- @tparam function done called at the end; with a message, when the evaluator has replied an error that is `final`
--- @tparam[opt] string left the message when Ctrl-C leaves what runs elsewhere; without it, Ctrl-C does not
+-- @tparam[opt] string left the message when Ctrl-C leaves what runs elsewhere, and with it the conversation; without
+--   it Ctrl-C gives up waiting for what was typed
 function repl.talk(evaluate, complete, done, left)
   local editor = require "clua.repl.editor"
   local pending, busy, ended, queue, edit = nil, false, false, {}, nil
-  local signal = uv.new_signal()
+  local signal, print_plain = uv.new_signal(), print
 
   local function finish(problem)
     signal:close()
+    _G.print = print_plain
     edit:close()
     if edit.is_terminal then print "" end
     return done(problem)
@@ -52,7 +54,8 @@ function repl.talk(evaluate, complete, done, left)
 
   local next_line
 
-  local function replied(result)
+  local function replied(turn, result)
+    if turn ~= busy then return end -- given up
     busy = false
     if result.final then return finish(result.error) end
     if result.incomplete and not (ended and #queue == 0) then return next_line() end
@@ -78,9 +81,10 @@ function repl.talk(evaluate, complete, done, left)
       pending = nil
       return next_line()
     end
-    busy = true
+    local turn = {}
+    busy = turn
     edit:rest()
-    evaluate(pending, replied)
+    evaluate(pending, function(result) replied(turn, result) end)
   end
 
   edit = editor.open {
@@ -95,9 +99,21 @@ function repl.talk(evaluate, complete, done, left)
       if not busy then next_line() end
     end,
   }
-  -- Ctrl-C clears what has been typed. What runs here and does not wait is not interrupted.
+  -- What others print must not stand in the line that is typed.
+  if edit.library then
+    _G.print = function(...)
+      edit:hide()
+      print_plain(...)
+      edit:show()
+    end
+  end
+  -- Ctrl-C clears what has been typed, or gives up waiting; what does not wait is interrupted by the evaluator.
   signal:start("sigint", function()
-    if busy then return left and finish(left) end
+    if busy then
+      if left then return finish(left) end
+      replied(busy, { error = "interrupted: what was waited for goes on" })
+      return
+    end
     pending = nil
     edit:clear()
     prompt()
@@ -140,7 +156,7 @@ function repl.run(args)
   local core = require "clua.repl"
   for _, name in ipairs(args.require) do _G[name] = require(name) end
   if is_tty() then print("clua: Lua on the event loop. Ctrl-D ends it.") end
-  repl.talk(core.evaluator(), core.complete, function() os.exit(0) end)
+  repl.talk(core.evaluator(_G, true), core.complete, function() os.exit(0) end)
 end
 
 return repl

@@ -19,6 +19,7 @@ void rl_callback_handler_install(const char *prompt, clua_line_fn *handler);
 void rl_callback_read_char(void);
 void rl_callback_handler_remove(void);
 int rl_initialize(void);
+int rl_forced_update_display(void);
 char **rl_completion_matches(const char *text, clua_entry_fn *entry);
 void using_history(void);
 int add_history(const char *line);
@@ -116,7 +117,7 @@ function Editor:prompt(text)
     if self.is_terminal then io.stdout:write(text) io.stdout:flush() end
     return
   end
-  self.shown = text
+  self.is_asking = true
   self.library.rl_callback_handler_install(text, self.handler)
   self.poll:start("r", function(err)
     if err then return self.on_end() end
@@ -133,9 +134,24 @@ function Editor:clear()
   io.stdout:flush()
 end
 
+--- Takes the line that is being typed off the screen, for other output, which must end with a newline; show() puts it
+-- back.
+function Editor:hide()
+  if not self.library or not self.is_asking then return end
+  io.stdout:write("\r\27[K")
+end
+
+--- Puts it back.
+function Editor:show()
+  io.stdout:flush()
+  if self.library and self.is_asking then self.library.rl_forced_update_display() end
+end
+jit.off(Editor.show)
+
 --- Leaves the terminal to what runs now.
 function Editor:rest()
   if not self.library then return end
+  self.is_asking = false
   self.poll:stop()
   self.library.rl_callback_handler_remove()
 end
