@@ -80,10 +80,17 @@ void bulkhead_took(struct bulkhead *bulkhead, uint64_t name, uint32_t took_us, u
     store(&bulkhead->known_until_s, now_s + BULKHEAD_KEEP_S);
 }
 
+static bool knows_any(const struct bulkhead *bulkhead) {
+    for (int set = 0; set < BULKHEAD_SETS; set++)
+        for (int way = 0; way < BULKHEAD_WAYS; way++)
+            if (load(&bulkhead->lines[set][way].name) != 0) return true;
+    return false;
+}
+
 void bulkhead_age(struct bulkhead *bulkhead, uint64_t now_s) {
     uint64_t until = load(&bulkhead->known_until_s);
-    /* Not if another worker has found one meanwhile. */
-    if (until != 0 && now_s >= until)
+    /* Not if another worker has found one meanwhile, unless it was in this second already: then it will find it again. */
+    if (until != 0 && (now_s >= until || !knows_any(bulkhead)))
         atomic_compare_exchange_strong_explicit(&bulkhead->known_until_s, &until, 0, memory_order_relaxed,
                                                 memory_order_relaxed);
 }
@@ -97,6 +104,10 @@ static uint64_t bit_of(uint32_t place) {
 static bool nobody_else(uint64_t ready, uint64_t slow, uint64_t bit) {
     uint64_t others = ready & ~bit;
     return others != 0 && (others & ~slow) == 0;
+}
+
+bool bulkhead_is_alone(const struct bulkhead *bulkhead, uint32_t place) {
+    return (load(&bulkhead->ready) & ~bit_of(place)) == 0;
 }
 
 bool bulkhead_is_last(const struct bulkhead *bulkhead, uint32_t place) {

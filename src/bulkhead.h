@@ -46,8 +46,11 @@ uint32_t bulkhead_mean_us(struct bulkhead *bulkhead, uint64_t name, uint64_t now
 /* A request of this name took so long. Known from limit_us on; forgotten when the mean falls below. */
 void bulkhead_took(struct bulkhead *bulkhead, uint64_t name, uint32_t took_us, uint32_t limit_us, uint64_t now_s);
 
-/* Forgets that lines are known when the last has become old. Called once in a while. */
+/* Looks whether any line is still known: `known_until_s` is 0 soon after the last was forgotten. Called once in a while. */
 void bulkhead_age(struct bulkhead *bulkhead, uint64_t now_s);
+
+/* Whether no other worker is ready: there is nobody to wait for. */
+bool bulkhead_is_alone(const struct bulkhead *bulkhead, uint32_t place);
 
 /* Whether all other workers that are ready run slow code, and there is at least one: this one is the last that is free. */
 bool bulkhead_is_last(const struct bulkhead *bulkhead, uint32_t place);

@@ -45,13 +45,17 @@ static uint64_t now_s(void) {
 
 /* ---- what is slow ------------------------------------------------------------------------------------------------ */
 
-static void note(const char *line, size_t len, uint64_t took_us) {
-    uint64_t name = bulkhead_name(own.bulkhead, line, len);
+static uint64_t name_of(const char *line, size_t len) {
+    return bulkhead_name(own.bulkhead, line, len);
+}
+
+static void note(uint64_t name, uint64_t took_us) {
+    if (bulkhead_is_alone(own.bulkhead, own.place)) return;
     uint32_t limit_us = (uint32_t)(hold.slow_after_ns / 1000);
     bulkhead_took(own.bulkhead, name, took_us > UINT32_MAX ? UINT32_MAX : (uint32_t)took_us, limit_us, now_s());
 }
 
-void hold_ended(const char *line, size_t len, uint64_t begun_ns, uint64_t took_ns) {
+void hold_ended(uint64_t name, const char *line, size_t len, uint64_t begun_ns, uint64_t took_ns) {
     if (!own.loop) return;
     /* One that was begun in an earlier turn has waited: its time is not the loop's. */
     if (begun_ns / 1000000 < uv_now(own.loop)) return;
@@ -59,7 +63,7 @@ void hold_ended(const char *line, size_t len, uint64_t begun_ns, uint64_t took_n
         own.noted = true;
         hold.concerned = true;
     }
-    note(line, len, took_ns / 1000);
+    note(name ? name : name_of(line, len), took_ns / 1000);
 }
 
 void hold_goes_on(uint32_t ticket) {
@@ -70,7 +74,7 @@ void hold_goes_on(uint32_t ticket) {
     if (own.claimed || !hold_knows()) return;
     size_t len;
     const char *line = blame_line(ticket, &len);
-    if (!line || bulkhead_mean_us(own.bulkhead, bulkhead_name(own.bulkhead, line, len), now_s()) == 0) return;
+    if (!line || bulkhead_mean_us(own.bulkhead, name_of(line, len), now_s()) == 0) return;
     bulkhead_force(own.bulkhead, own.place);
     own.claimed = true;
 }
@@ -83,7 +87,7 @@ static void blame_resumed(uint64_t now_ms) {
     if (own.noted || own.resumed_several || own.resumed == 0 || busy_since == 0) return;
     if (turn_ms < 0 || (uint64_t)turn_ms * 1000000 < hold.slow_after_ns) return;
     const char *line = blame_line(own.resumed, &len);
-    if (line) note(line, len, (uint64_t)turn_ms * 1000);
+    if (line) note(name_of(line, len), (uint64_t)turn_ms * 1000);
 }
 
 /* ---- running slow code --------------------------------------------------------------------------------------------- */
@@ -103,8 +107,9 @@ static bool claim(void) {
     return true;
 }
 
-void hold_begins(const char *line, size_t len) {
-    if (bulkhead_mean_us(own.bulkhead, bulkhead_name(own.bulkhead, line, len), now_s()) == 0) return;
+uint64_t hold_begins(const char *line, size_t len) {
+    uint64_t name = name_of(line, len);
+    if (bulkhead_mean_us(own.bulkhead, name, now_s()) == 0) return name;
     own.slow_begun++;
     if (!claim()) {
         bulkhead_force(own.bulkhead, own.place);
@@ -112,6 +117,7 @@ void hold_begins(const char *line, size_t len) {
         hold.concerned = true;
     }
     announce();
+    return name;
 }
 
 void hold_turn_ends(uint64_t now_ms) {
@@ -191,7 +197,7 @@ bool hold_admit(struct held *held, struct stream *stream, void (*resume)(struct 
     if (own.claimed || worker_draining() || !bulkhead_is_last(own.bulkhead, own.place)) return true;
     int n = stream_peek(stream, bytes, sizeof bytes);
     if (n <= 0) return true;
-    uint32_t mean_us = bulkhead_mean_us(own.bulkhead, bulkhead_name(own.bulkhead, bytes, (size_t)n), now_s());
+    uint32_t mean_us = bulkhead_mean_us(own.bulkhead, name_of(bytes, (size_t)n), now_s());
     if (mean_us == 0 || claim() || !pay_credit() || !pay_time()) return true;
     held->until_ms = uv_now(own.loop) + limit_ms(mean_us);
     held->next = NULL;

@@ -47,17 +47,16 @@ bool hold_admit(struct held *held, struct stream *stream, void (*resume)(struct 
 /* It is not held any more, or never was. */
 void hold_forget(struct held *held);
 
-/* The handler of a request with this line is about to run. Call only if hold_knows(). */
-void hold_begins(const char *line, size_t len);
+/* The handler of a request with this line is about to run. Call only if hold_knows(). Returns the line's name, for
+ * hold_ended(). */
+uint64_t hold_begins(const char *line, size_t len);
 
 /* Code of the request with this ticket (blame.h) that has waited is about to run. */
 void hold_goes_on(uint32_t ticket);
 
-/* A request has ended that was begun then. */
-void hold_ended(const char *line, size_t len, uint64_t begun_ns, uint64_t took_ns);
-static inline bool hold_wants_end(uint64_t took_ns) {
-    return took_ns >= hold.slow_after_ns || hold_knows();
-}
+/* A request has ended that was begun then. name: of hold_begins(), 0 if that was not called. Call only if it is not 0 or the
+ * time is at least hold.slow_after_ns. */
+void hold_ended(uint64_t name, const char *line, size_t len, uint64_t begun_ns, uint64_t took_ns);
 
 /* The loop is about to wait. Call only if hold.concerned. */
 void hold_turn_ends(uint64_t now_ms);

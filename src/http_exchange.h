@@ -77,9 +77,10 @@ struct http_exchange {
     uint32_t trailer_count;
     char before; /* the last byte checked before `framing` */
     bool chunked, expects_continue, collecting, upgrade;
-    uint32_t blame;    /* ticket, once the handler was called */
-    uint64_t begun_ns; /* when it was called */
-    uint64_t came_ns;  /* for the access log, if there is one: when its first byte was here */
+    uint32_t blame;     /* ticket, once the handler was called */
+    uint64_t begun_ns;  /* when it was called */
+    uint64_t line_name; /* of hold_begins(), or 0 */
+    uint64_t came_ns;   /* for the access log, if there is one: when its first byte was here */
 
     /* response */
     enum http_response_state response;

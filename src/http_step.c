@@ -42,8 +42,9 @@ void http_exchange_end(struct http_connection *connection, bool complete) {
         connection->clock_ns = uv_hrtime();
         uint64_t took_ns = connection->clock_ns - exchange->begun_ns;
         worker_request_took(took_ns);
-        if (hold_wants_end(took_ns))
-            hold_ended(exchange->head.base, http_head_line_len(&exchange->head), exchange->begun_ns, took_ns);
+        if (exchange->line_name != 0 || took_ns >= hold.slow_after_ns)
+            hold_ended(exchange->line_name, exchange->head.base, http_head_line_len(&exchange->head),
+                       exchange->begun_ns, took_ns);
     }
     if (exchange->response == HTTP_RESPONSE_ENDED) worker_answered(exchange->refusal == 101 ? 101 : exchange->status);
     if (http_access_is_on) http_access_end(connection, handled);
@@ -109,7 +110,7 @@ static bool is_quarantined(struct http_connection *connection) {
 static void call_handler(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
     exchange->owner.counted = true;
-    if (hold_knows()) hold_begins(exchange->head.base, http_head_line_len(&exchange->head));
+    exchange->line_name = hold_knows() ? hold_begins(exchange->head.base, http_head_line_len(&exchange->head)) : 0;
     /* Of requests that were read together, one begins when the one before it has ended: one clock reading for both. */
     exchange->begun_ns = connection->clock_ns ? connection->clock_ns : uv_hrtime();
     exchange->blame = blame_begin(exchange->head.base, http_head_line_len(&exchange->head), exchange->head.len);

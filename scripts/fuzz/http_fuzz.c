@@ -179,12 +179,13 @@ void hold_forget(struct held *held) {
     (void)held;
 }
 
-void hold_begins(const char *line, size_t len) {
+uint64_t hold_begins(const char *line, size_t len) {
     (void)line, (void)len;
+    return 0;
 }
 
-void hold_ended(const char *line, size_t len, uint64_t begun_ns, uint64_t took_ns) {
-    (void)line, (void)len, (void)begun_ns, (void)took_ns;
+void hold_ended(uint64_t name, const char *line, size_t len, uint64_t begun_ns, uint64_t took_ns) {
+    (void)name, (void)line, (void)len, (void)begun_ns, (void)took_ns;
 }
 
 /* ---- the stream --------------------------------------------------------------------------------------------- */

@@ -69,6 +69,20 @@ describe("the bulkhead", function()
       assert.equal(30 * MS, mean("GET /a", 1060)) -- what is old has no weight
     end)
 
+    it("and nobody needs to look when the last was forgotten", function()
+      took("GET /a", 100 * MS, 1000)
+      took("GET /b", 100 * MS, 1000)
+      took("GET /a", 0, 1001)
+      core.bulkhead_age(bulkhead, 1001)
+      assert.is_true(bulkhead.known_until_s ~= 0)
+      for _ = 1, 10 do
+        took("GET /a", 0, 1001)
+        took("GET /b", 0, 1001)
+      end
+      core.bulkhead_age(bulkhead, 1001)
+      assert.equal(0, tonumber(bulkhead.known_until_s))
+    end)
+
     it("rather than one of the same set that ran longer ago", function()
       local lines, set = {}, nil
       for i = 1, 100000 do
@@ -125,6 +139,13 @@ describe("the bulkhead", function()
       assert.is_false(claim(1))
       core.bulkhead_leave(bulkhead, 0)
       assert.is_true(is_last(1) == false and claim(1))
+    end)
+
+    it("and says who is alone", function()
+      assert.is_true(core.bulkhead_is_alone(bulkhead, 0))
+      bulkhead.ready = 1
+      assert.is_true(core.bulkhead_is_alone(bulkhead, 0))
+      assert.is_false(core.bulkhead_is_alone(bulkhead, 1))
     end)
 
     it("for the only worker, and for one without a place, always", function()
