@@ -50,7 +50,7 @@ local function close_gates(c)
 end
 
 local function start(options)
-  local given = { cnum = 3, slow_after = 0.005 }
+  local given = { cnum = 3, slow_after = 0.025 } -- a request is held for a quarter of a second at most
   for name, value in pairs(options or {}) do given[name] = value end
   return cluster.up { dispatch = status.script { { "127.0.0.1:0", "gates", given } } }
 end
