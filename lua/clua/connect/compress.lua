@@ -4,6 +4,7 @@
 -- secret through its length when it is compressed over TLS (BREACH). That is why clua.connect.csrf masks its tokens.
 -- @module clua.connect.compress
 
+local async = require "clua.async"
 local codings = require "clua.connect.codings"
 local encoding = require "clua.http.encoding"
 local library = require "clua.connect.library"
@@ -16,6 +17,8 @@ local KNOWN = {
   level = "integer", threshold = "integer", brotli = "boolean", quality = "integer", filter = "callable",
 }
 local DEFAULTS = { level = 6, threshold = 1024, brotli = true, quality = 4 }
+
+local TURN_BYTES = 65536 -- of a large body that are encoded in one turn of the loop: a millisecond or two
 
 -- Types whose bytes are worth it, whatever their parameters.
 local COMPRESSIBLE = {
@@ -105,6 +108,37 @@ local function flushing(stream)
   }
 end
 
+-- A whole body at once would hold up all other requests; whoever cannot wait pays for it in one piece.
+local function in_turns(stream)
+  local is_finishing = false
+  local function check()
+    if is_finishing then error("the answer is being finished already, by another coroutine", 0) end
+  end
+  return {
+    push = function(_, bytes)
+      check()
+      return stream:push(bytes)
+    end,
+    flush = function()
+      check()
+      return stream:flush()
+    end,
+    finish = function(_, bytes)
+      check()
+      is_finishing = true
+      if #bytes <= TURN_BYTES or not coroutine.running() then return stream:finish(bytes) end
+      local parts, at = {}, 1
+      while at + TURN_BYTES <= #bytes do
+        parts[#parts + 1] = stream:push(bytes:sub(at, at + TURN_BYTES - 1))
+        at = at + TURN_BYTES
+        async.sleep(0)
+      end
+      parts[#parts + 1] = stream:finish(bytes:sub(at))
+      return table.concat(parts)
+    end,
+  }
+end
+
 local function on_head(req, res, body, settings)
   local status = res.statusCode
   if status == 304 then vary(res, "Accept-Encoding") end
@@ -118,7 +152,7 @@ local function on_head(req, res, body, settings)
   change_head(res, coding)
   if head_only then return NOTHING end
   if media_type(res):lower() == "text/event-stream" then return flushing(stream) end
-  return stream
+  return in_turns(stream)
 end
 
 --- Makes the middleware. It stands before those whose answers it is to compress.
@@ -128,7 +162,8 @@ end
 -- not 204, 205, 206, 304, nor with Content-Encoding, Cache-Control: no-transform, Content-Range or a digest. It gets
 -- Content-Encoding and a weak ETag, loses Content-Length and Accept-Ranges; Vary is set whether it is compressed or
 -- not. HEAD gets the same fields as GET. A body written in pieces goes out as the encoder has enough of it, or by
--- `res:flush()`; text/event-stream goes out at every write.
+-- `res:flush()`; text/event-stream goes out at every write. A large body that is given to `res:finish()` is encoded in
+-- turns, and others are served between them; that call waits.
 -- @tparam[opt] table given options:
 -- @tparam[opt=6] number given.level of gzip and deflate, 0 to 9
 -- @tparam[opt=1024] number given.threshold bytes; shorter bodies stay as they are
