@@ -1,5 +1,7 @@
 local ask = require "spec.support.ask"
 local async = require "clua.async"
+local client = require "spec.support.client"
+local cluster = require "spec.support.cluster"
 local connect = require "clua.connect"
 local fakes = require "spec.unit.connect_fakes"
 local http = require "clua.http"
@@ -38,7 +40,11 @@ describe("connect.logger", function()
     assert.equal("GET|spec|a, b|-|-|-|$|t", line { format = "$request_method|$host|$sent_http_x_sent|$http_none|"
       .. "$request_id|$sent_http_y|$|t" })
     assert.equal("HEAD 200 0", line({ format = "$request_method $status $body_bytes_sent" }, "HEAD /"))
-    assert.truthy(line { format = "$request_time $pid $time_iso8601" }:find("^%d+%.%d%d%d %d+ %d+%-%d+%-%d+T[%d:]+Z$"))
+    assert.truthy(line { format = "$request_time $pid $time_iso8601 $msec" }:find(
+      "^%d+%.%d%d%d%d%d%d %d+ %d+%-%d+%-%d+T[%d:]+%.%d%d%dZ %d+%.%d%d%d$"))
+    assert.equal("GETGET/x$200 OK-", line {
+      format = "$request_method${request_method}/x$$$status $request_completion$name",
+    })
   end)
 
   it("lets no client write a line or a field of its own", function()
@@ -54,12 +60,12 @@ describe("connect.logger", function()
     assert.equal("/fail 500", line({ format = "$request_uri $status" }, "GET /fail"))
     local logger = connect.logger { format = "$status $body_bytes_sent", stream = function(text) lines[9] = text end }
     local app = connect(logger, function(_, res) async.sleep(0.01) res:destroy() end)
-    local client = peer.connect(http.createServer(app))
-    client:send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    local one = peer.connect(http.createServer(app))
+    one:send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     loop.wait(function() return lines[9] end, 10, "the line")
-    client:close()
+    one:close()
     restore()
-    assert.equal("- 0", lines[9])
+    assert.equal("499 0", lines[9])
     assert.equal(1, #log)
   end)
 
@@ -83,6 +89,51 @@ describe("connect.logger", function()
     lines = {}
     line { skip = function(record) return record.status < 400 end }
     assert.equal(0, #lines)
+  end)
+
+  -- One line by each, of the same requests to a real worker.
+  it("knows the variables of the access log, which say the same", function()
+    local core = require "spec.support.core"
+    local ffi = require "ffi"
+    local wanted = {}
+    for i = 0, 100 do
+      local name = core.http_access_variable_name(i)
+      if name == nil then break end
+      name = ffi.string(name)
+      if name:sub(-5) == "http_" then name = name .. "x_spec" end
+      wanted[#wanted + 1] = name .. "=$" .. name
+    end
+    assert.is_true(#wanted > 15)
+    local format = table.concat(wanted, "|")
+    local c = cluster.up { app = "app.lua", options = { cnum = 1, args = { format },
+      access_log = { path = "access.log", format = format } }, files = { ["app.lua"] = [[
+      local connect = require "clua.connect"
+      local app = connect(connect.logger { format = ..., stream = "logger.log" })
+      app:use(function(_, res)
+        res:setHeader("X-Spec", "sent")
+        res:finish("12345")
+      end)
+      local server = require("clua.http").createServer(app)
+      require("clua").ready(function(socket) server:emit("connection", socket) end)
+    ]] } }
+    client.get(c:address(), "/x?y=1", { ["X-Spec"] = 'come "here"' })
+    c:stop()
+    local function fields(name)
+      local file = assert(io.open(c.dir .. "/" .. name))
+      local text, found = file:read("*l"), {}
+      file:close()
+      for key, value in (text .. "|"):gmatch("([%w_]+)=([^|]*)|") do found[key] = value end
+      return found
+    end
+    local one, other = fields "access.log", fields "logger.log"
+    -- They end a moment apart.
+    for _, name in ipairs { "request_time", "msec", "time_iso8601", "time_local" } do
+      assert.equal((one[name]:gsub("%d", "0")), (other[name]:gsub("%d", "0")), name)
+      one[name], other[name] = nil, nil
+    end
+    assert.same(one, other)
+    assert.equal("come \\x22here\\x22", one.http_x_spec)
+    cluster.cleanup()
   end)
 
   it("says what was meant", function()

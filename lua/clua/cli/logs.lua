@@ -19,7 +19,8 @@ end
 
 function logs.configure(parser)
   parser:argument("action", "reopen: the log files, after they were renamed"):args("?"):choices { "reopen" }
-  parser:flag("-f --follow", "go on with what comes, over upgrades too, until the master is gone")
+  parser:flag("-f --follow", "go on with what comes, until the master is gone; over upgrades too, where the"
+    .. " last lines before one may be missing (the log itself has them)")
   parser:option("-n --lines", "how many of the last lines"):argname("COUNT"):convert(count):default "10"
   target.configure(parser)
 end

@@ -1,5 +1,5 @@
 --- A line for each request, when its answer has ended. (The option access_log of a registration writes one without
--- running Lua; this one knows what middlewares know.)
+-- running Lua; this one knows what middlewares know. What that one calls $x is $x here, too, with the same text.)
 -- @module clua.connect.logger
 
 local host = require "clua.core.host"
@@ -33,16 +33,38 @@ local AT_START = {
   server_protocol = function(req) return "HTTP/" .. req.httpVersion end,
   request = function(req) return ("%s %s HTTP/%s"):format(req.method, req.originalUrl or req.url, req.httpVersion) end,
   host = function(req) return req.headers.host end,
+  remote_port = function(req) return req.remotePort end,
+  server_port = function(req) return req.port end,
 }
+
+-- Of this process; nil when it is no worker.
+local function boot(field)
+  local known = package.loaded["clua.core.worker"] or package.preload["clua.core.worker"]
+  local of = known and require("clua.core.worker").boot()
+  return of and of[field]
+end
+
+-- Seconds of the epoch, and the milliseconds behind them.
+local function wall()
+  local seconds, microseconds = uv.gettimeofday()
+  return seconds, math.floor(microseconds / 1000)
+end
 
 -- Of an answer, read when it has ended. `sent` is what the last hook before the head has seen, nil when none was sent.
 local AT_END = {
-  status = function(sent) return sent.status end,
+  status = function(sent) return sent.status or 499 end, -- nginx's, of a client that went before there was an answer
+  msec = function() return ("%d.%03d"):format(wall()) end,
+  name = function() return boot "name" end,
+  worker_id = function() return boot "id" end,
+  request_completion = function(sent) return sent.complete and "OK" or nil end,
   body_bytes_sent = function(sent) return ("%d"):format(sent.bytes or 0) end,
   request_ms = function(sent) return ("%.3f"):format(sent.seconds * 1000) end,
-  request_time = function(sent) return ("%.3f"):format(sent.seconds) end,
+  request_time = function(sent) return ("%.6f"):format(sent.seconds) end,
   time_local = function() return os.date("%d/%b/%Y:%H:%M:%S %z") end,
-  time_iso8601 = function() return os.date("!%Y-%m-%dT%H:%M:%SZ") end,
+  time_iso8601 = function()
+    local seconds, milliseconds = wall()
+    return os.date("!%Y-%m-%dT%H:%M:%S", seconds) .. (".%03dZ"):format(milliseconds)
+  end,
   pid = function() return uv.os_getpid() end,
   remote_user = function(_, req) return user_of(req) end,
   request_id = function(_, req) return req.id end,
@@ -88,13 +110,15 @@ local function compile(format)
       near and (", did you mean '%s'?"):format(near) or "")
   end
   local parts, at = {}, 1
-  for from, name, to in format:gmatch("()%$([%w_]+)()") do
-    parts[#parts + 1] = format:sub(at, from - 1)
-    parts[#parts + 1] = variable(name)
-    at = to
+  while true do
+    local dollar = format:find("$", at, true)
+    parts[#parts + 1] = format:sub(at, (dollar or 0) - 1)
+    if not dollar then return parts end
+    local name, stop = format:match("^([%w_]+)()", dollar + 1)
+    if not name then name, stop = format:match("^{([%w_]+)}()", dollar + 1) end
+    parts[#parts + 1] = name and variable(name) or "$"
+    at = stop or dollar + (format:sub(dollar + 1, dollar + 1) == "$" and 2 or 1)
   end
-  parts[#parts + 1] = format:sub(at)
-  return parts
 end
 
 -- ---- writing ---------------------------------------------------------------------------------------------------
@@ -126,10 +150,9 @@ local function line_of(parts, values)
   return table.concat(words)
 end
 
---- Makes the middleware; it stands in front. `$variables`: remote_addr, remote_user (req.user), time_local,
--- time_iso8601, request, request_method, request_uri, server_protocol, host, status ("-" when none was sent),
--- request_id (req.id), body_bytes_sent, request_time (seconds), request_ms, pid, http_NAME, sent_http_NAME. What a
--- client sends is escaped: control bytes, quotes and backslashes are \xHH.
+--- Makes the middleware; it stands in front. `$variables` (also `${variable}`; `$$` is a `$`): those of the option
+-- access_log, and remote_user (req.user), request_id (req.id), request_ms (request_time in milliseconds). What a client
+-- sends is escaped: control bytes, quotes and backslashes are \xHH.
 -- @tparam[opt] table given options:
 -- @tparam[opt="combined"] string|function given.format common, combined, short, text with $variables, or fn(record,
 -- req) -> line or nil; record: method, url, status, bytes, seconds, complete
