@@ -1,5 +1,5 @@
-/* BOTH. See bulkhead.h. Names and figures are two words that change independently: a race can give a line the figures of
- * another for one request, which the mean forgets. */
+/* BOTH. See bulkhead.h. Names and figures are two words that change independently: a race can give a line the
+ * figures of another for one request, which the mean forgets. */
 #include "bulkhead.h"
 
 #include "siphash.h"
@@ -89,13 +89,14 @@ static bool knows_any(const struct bulkhead *bulkhead) {
 
 void bulkhead_age(struct bulkhead *bulkhead, uint64_t now_s) {
     uint64_t until = load(&bulkhead->known_until_s);
-    /* Not if another worker has found one meanwhile, unless it was in this second already: then it will find it again. */
+    /* Not if another worker has found one meanwhile, unless it was in this second already: then it will find it
+     * again. */
     if (until != 0 && (now_s >= until || !knows_any(bulkhead)))
         atomic_compare_exchange_strong_explicit(&bulkhead->known_until_s, &until, 0, memory_order_relaxed,
                                                 memory_order_relaxed);
 }
 
-/* ---- places ------------------------------------------------------------------------------------------------------- */
+/* ---- places ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t bit_of(uint32_t place) {
     return place < BULKHEAD_PLACES ? (uint64_t)1 << place : 0;

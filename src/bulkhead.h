@@ -1,11 +1,12 @@
-/* BOTH. The bulkhead of a registration: what its workers know of slow requests, in memory that they share, so that slow
- * ones never occupy all workers.
+/* BOTH. The bulkhead of a registration: what its workers know of slow requests, in memory that they share, so that
+ * slow ones never occupy all workers.
  *
- * A line (method and path) that has held up a loop is known by a keyed hash of it and the mean of its times. A worker whose code
- * runs for such a line has its bit set in `slow`; a worker sets it by one compare-and-swap, which fails when all others
- * that are ready have theirs: the last free one stays free. So there is no lock that a killed worker could hold; its bit
- * is cleared by the master. Every word is untrusted: what a worker writes here can only make others hold too much, for
- * a bounded time (hold.h), or nothing. The master writes `ready` and clears bits; it decides nothing by what it finds. */
+ * A line (method and path) that has held up a loop is known by a keyed hash of it and the mean of its times. A
+ * worker whose code runs for such a line has its bit set in `slow`; a worker sets it by one compare-and-swap, which
+ * fails when all others that are ready have theirs: the last free one stays free. So there is no lock that a killed
+ * worker could hold; its bit is cleared by the master. Every word is untrusted: what a worker writes here can only
+ * make others hold too much, for a bounded time (hold.h), or nothing. The master writes `ready` and clears bits; it
+ * decides nothing by what it finds. */
 #ifndef CLUA_BULKHEAD_H
 #define CLUA_BULKHEAD_H
 
@@ -46,13 +47,15 @@ uint32_t bulkhead_mean_us(struct bulkhead *bulkhead, uint64_t name, uint64_t now
 /* A request of this name took so long. Known from limit_us on; forgotten when the mean falls below. */
 void bulkhead_took(struct bulkhead *bulkhead, uint64_t name, uint32_t took_us, uint32_t limit_us, uint64_t now_s);
 
-/* Looks whether any line is still known: `known_until_s` is 0 soon after the last was forgotten. Called once in a while. */
+/* Looks whether any line is still known: `known_until_s` is 0 soon after the last was forgotten. Called once in a
+ * while. */
 void bulkhead_age(struct bulkhead *bulkhead, uint64_t now_s);
 
 /* Whether no other worker is ready: there is nobody to wait for. */
 bool bulkhead_is_alone(const struct bulkhead *bulkhead, uint32_t place);
 
-/* Whether all other workers that are ready run slow code, and there is at least one: this one is the last that is free. */
+/* Whether all other workers that are ready run slow code, and there is at least one: this one is the last that is
+ * free. */
 bool bulkhead_is_last(const struct bulkhead *bulkhead, uint32_t place);
 
 /* Sets the bit of this place, unless it is the last that is free: false then. */

@@ -90,7 +90,7 @@ static void blame_resumed(uint64_t now_ms) {
     if (line) note(name_of(line, len), (uint64_t)turn_ms * 1000);
 }
 
-/* ---- running slow code --------------------------------------------------------------------------------------------- */
+/* ---- running slow code ------------------------------------------------------------------------------------------- */
 
 /* The master need not wait until it sees that the loop stands still: what clients send here meanwhile is for others. */
 static void announce(void) {
@@ -132,7 +132,7 @@ void hold_age(void) {
     if (own.loop) bulkhead_age(own.bulkhead, now_s());
 }
 
-/* ---- holding ------------------------------------------------------------------------------------------------------- */
+/* ---- holding ----------------------------------------------------------------------------------------------------- */
 
 /* Holding for one more tick, out of the share of time that the workers of the registration have for it together. */
 static bool pay_time(void) {

@@ -1,6 +1,6 @@
-/* BOTH. The memory that all workers of a registration share: a memfd of fixed size, which the master makes, hands to each
- * worker, and keeps over upgrades (so a change of its layout bumps SEGMENT_LAYOUT). Pages that nobody has touched cost
- * nothing. No worker can change its size. */
+/* BOTH. The memory that all workers of a registration share: a memfd of fixed size, which the master makes, hands to
+ * each worker, and keeps over upgrades (so a change of its layout bumps SEGMENT_LAYOUT). Pages that nobody has
+ * touched cost nothing. No worker can change its size. */
 #ifndef CLUA_SHARED_H
 #define CLUA_SHARED_H
 

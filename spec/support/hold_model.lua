@@ -1,6 +1,6 @@
--- The bulkhead (src/bulkhead.h, src/hold.h) as a model for explore.lua: workers with slow requests, the words `slow` and
--- `ready`, death, and the master. A step is what one process does between two points at which another may act. The limits of
--- holding (time, budget) are left out: nobody may depend on them. Mutations break a rule on purpose:
+-- The bulkhead (src/bulkhead.h, src/hold.h) as a model for explore.lua: workers with slow requests, the words `slow`
+-- and `ready`, death, and the master. A step is what one process does between two points at which another may act. The
+-- limits of holding (time, budget) are left out: nobody may depend on them. `mutations` break a rule on purpose:
 --
 --   marks_without_swap   looks, and then sets the bit without looking whether something has changed
 --   looks_once           a held request is not looked at again

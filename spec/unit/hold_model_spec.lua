@@ -1,4 +1,5 @@
--- All interleavings of the claims of slow requests, within small bounds; and proof that the search finds what it looks for.
+-- All interleavings of the claims of slow requests, within small bounds; and proof that the search finds what it looks
+-- for.
 
 local explore = require("spec.support.explore").explore
 local new_model = require "spec.support.hold_model"
