@@ -44,8 +44,8 @@ static const char usage_text[] = "usage: clua [-e CODE] [-t] [-v] [-h] [SCRIPT [
                                  "becomes the master of a cluster.\n"
                                  "  -e CODE   run CODE before the script\n"
                                  "  -t        test: run SCRIPT up to dispatch(), check what can be checked, exit\n"
-                                 "  -v        print the version\n"
-                                 "  -h        print this text\n";
+                                 "  -v        print the version (--version)\n"
+                                 "  -h        print this text (--help)\n";
 
 int luaopen_cjson_safe(lua_State *L); /* its header leaves it out */
 
@@ -245,7 +245,9 @@ int main(int argc, char **argv) {
     if (argc >= 2 && strcmp(argv[1], "--worker") == 0) return worker_main();
     raise_descriptor_limit();
     opterr = 0;
-    while ((option = getopt(argc, argv, "+e:tvh")) != -1) {
+    static const struct option long_options[] = {
+        {"version", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'}, {0}};
+    while ((option = getopt_long(argc, argv, "+e:tvh", long_options, NULL)) != -1) {
         switch (option) {
         case 'e':
             code = optarg;
@@ -260,8 +262,11 @@ int main(int argc, char **argv) {
             fputs(usage_text, stdout);
             return 0;
         default:
-            fprintf(stderr, "clua: %s '-%c': see clua -h\n",
-                    optopt == 'e' ? "an argument is missing after" : "unknown option", optopt);
+            if (optopt == 0 || optopt == 'v' || optopt == 'h') /* a long one */
+                fprintf(stderr, "clua: unknown option '%s': see clua -h\n", argv[optind - 1]);
+            else
+                fprintf(stderr, "clua: %s '-%c': see clua -h\n",
+                        optopt == 'e' ? "an argument is missing after" : "unknown option", optopt);
             return EXIT_USAGE;
         }
     }

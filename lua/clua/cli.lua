@@ -12,6 +12,7 @@
 local options = require "clua.options"
 
 local EXIT_USAGE = 100
+local HELP_COLUMNS = 100
 
 local cli = {}
 
@@ -47,7 +48,7 @@ function cli.parser(name)
   local command = cli.command(name)
   local parser = require "argparse"("clua " .. name, command.summary)
   if command.configure then command.configure(parser) end
-  return parser
+  return parser:help_max_width(HELP_COLUMNS)
 end
 
 local function fail(name, message)

@@ -69,9 +69,13 @@ function serve.run(args)
   for i, port in ipairs(#args.port > 0 and args.port or { DEFAULT_ADDRESS }) do ports[i] = tonumber(port) or port end
   local master = require("clua").Master()
   local watch = watched(args, path)
-  master:register(#ports == 1 and ports[1] or ports, "=clua.serve", {
+  local ok, problem = pcall(master.register, master, #ports == 1 and ports[1] or ports, "=clua.serve", {
     cnum = args.workers, watch = watch, args = { path, words_of(args, is_directory), unpack(args.args) },
   })
+  if not ok then
+    if type(problem) ~= "table" then error(problem, 0) end
+    return fail("%s", (problem.message:gsub("^.-register: ", "")))
+  end
   local told
   master:on("ready", function()
     if not told then announce(master, args, watch) end

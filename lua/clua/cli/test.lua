@@ -21,19 +21,20 @@ function test.run(args)
     print(require("clua.cli").parser("test"):get_help())
     return 0
   end
-  local ok, runner = pcall(require, "busted.runner")
-  if not ok then return missing(runner) end
+  local ok, compatibility = pcall(require, "busted.compatibility")
+  if not ok then return missing(compatibility) end
   -- busted unloads what a spec file has loaded. These hold state of the process, and are there once.
   for _, name in ipairs { "luv", "cjson", "clua.testing", "clua.http", "clua.net", "clua.timer", "clua.async" } do
     require(name)
   end
   local testing = require "clua.testing"
-  require("busted.compatibility").exit = function(code)
+  -- Before the runner is loaded, which keeps it.
+  compatibility.exit = function(code)
     testing.cleanup()
     os.exit(code == 0 and 0 or 1) -- and not the number of failures, which is 0 when there are 256
   end
   _G.arg = { [0] = "clua test", unpack(args.args) }
-  runner { standalone = false }
+  require("busted.runner") { standalone = false }
   testing.cleanup()
   return 0
 end
