@@ -182,6 +182,7 @@ describe("watch mode", function()
         conn:close()
       end)
     end
+    c:wait(function() return asked["<p>edit 0</p>"] end, "the first answer")
     local best, edits = math.huge, 0
     while best >= 0.2 and edits < 30 do
       edits = edits + 1
