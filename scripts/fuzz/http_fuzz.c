@@ -197,10 +197,9 @@ static size_t taken; /* by the kernel at most, before the rest is queued; 0: all
 static int null_fd = -1, file_fd = -1, access_fd = -1;
 static bool was_parked;
 
-int uv_fileno(const uv_handle_t *handle, uv_os_fd_t *fd) {
-    (void)handle;
-    *fd = null_fd;
-    return 0;
+int stream_descriptor(const struct stream *of) {
+    (void)of;
+    return null_fd;
 }
 
 size_t uv_stream_get_write_queue_size(const uv_stream_t *handle) {
