@@ -65,12 +65,12 @@ static struct bulkhead_line *victim(struct bulkhead_line *set, uint64_t now_s) {
 
 void bulkhead_took(struct bulkhead *bulkhead, uint64_t name, uint32_t took_us, uint32_t limit_us, uint64_t now_s) {
     struct bulkhead_line *set = set_of(bulkhead, name), *line = find(set, name);
-    int64_t mean_us = took_us;
+    int64_t before = 0, mean_us;
     if (line && age_of(load(&line->figures), now_s) < BULKHEAD_KEEP_S) {
-        int64_t before = mean_of(load(&line->figures));
-        mean_us = before + (mean_us - before) / BULKHEAD_WEIGHT;
+        before = mean_of(load(&line->figures));
     }
-    if (mean_us < limit_us) {
+    mean_us = before + (took_us - before) / BULKHEAD_WEIGHT;
+    if (mean_us < limit_us / BULKHEAD_WEIGHT) {
         if (line) store(&line->name, 0);
         return;
     }

@@ -41,10 +41,11 @@ struct bulkhead {
 /* The name of the line that begins here: its method and its target up to the query; never 0. More bytes may follow. */
 uint64_t bulkhead_name(const struct bulkhead *bulkhead, const char *line, size_t len);
 
-/* How long requests of this name hold up their worker, on the average; 0: they are not known to be slow. */
+/* How long requests of this name hold up their worker, on the average, beginning with 0: one that was slow once, since
+ * the machine was busy, is not slow. 0: nothing is known of it. */
 uint32_t bulkhead_mean_us(struct bulkhead *bulkhead, uint64_t name, uint64_t now_s);
 
-/* A request of this name took so long. Known from limit_us on; forgotten when the mean falls below. */
+/* A request of this name took so long. Kept while the mean is at least a quarter of limit_us. */
 void bulkhead_took(struct bulkhead *bulkhead, uint64_t name, uint32_t took_us, uint32_t limit_us, uint64_t now_s);
 
 /* Looks whether any line is still known: `known_until_s` is 0 soon after the last was forgotten. Called once in a

@@ -49,6 +49,12 @@ static uint64_t name_of(const char *line, size_t len) {
     return bulkhead_name(own.bulkhead, line, len);
 }
 
+/* 0: it is not slow. */
+static uint32_t slow_mean_us(uint64_t name) {
+    uint32_t mean_us = bulkhead_mean_us(own.bulkhead, name, now_s());
+    return mean_us >= hold.slow_after_ns / 1000 ? mean_us : 0;
+}
+
 static void note(uint64_t name, uint64_t took_us) {
     if (bulkhead_is_alone(own.bulkhead, own.place)) return;
     uint32_t limit_us = (uint32_t)(hold.slow_after_ns / 1000);
@@ -74,7 +80,7 @@ void hold_goes_on(uint32_t ticket) {
     if (own.claimed || !hold_knows()) return;
     size_t len;
     const char *line = blame_line(ticket, &len);
-    if (!line || bulkhead_mean_us(own.bulkhead, name_of(line, len), now_s()) == 0) return;
+    if (!line || slow_mean_us(name_of(line, len)) == 0) return;
     bulkhead_force(own.bulkhead, own.place);
     own.claimed = true;
 }
@@ -109,7 +115,7 @@ static bool claim(void) {
 
 uint64_t hold_begins(const char *line, size_t len) {
     uint64_t name = name_of(line, len);
-    if (bulkhead_mean_us(own.bulkhead, name, now_s()) == 0) return name;
+    if (slow_mean_us(name) == 0) return name;
     own.slow_begun++;
     if (!claim()) {
         bulkhead_force(own.bulkhead, own.place);
@@ -197,7 +203,7 @@ bool hold_admit(struct held *held, struct stream *stream, void (*resume)(struct 
     if (own.claimed || worker_draining() || !bulkhead_is_last(own.bulkhead, own.place)) return true;
     int n = stream_peek(stream, bytes, sizeof bytes);
     if (n <= 0) return true;
-    uint32_t mean_us = bulkhead_mean_us(own.bulkhead, name_of(bytes, (size_t)n), now_s());
+    uint32_t mean_us = slow_mean_us(name_of(bytes, (size_t)n));
     if (mean_us == 0 || claim() || !pay_credit() || !pay_time()) return true;
     held->until_ms = uv_now(own.loop) + limit_ms(mean_us);
     held->next = NULL;

@@ -38,35 +38,35 @@ describe("the bulkhead", function()
 
     it("that was slow, until it has been fast for some times", function()
       assert.equal(0, mean "GET /a")
-      took("GET /a", LIMIT - 1)
+      took("GET /a", LIMIT - 4)
       assert.equal(0, mean "GET /a")
       assert.equal(0, tonumber(bulkhead.known_until_s))
       took("GET /a", 100 * MS)
-      assert.equal(100 * MS, mean "GET /a?x")
+      assert.equal(25 * MS, mean "GET /a?x")
       assert.equal(0, mean "GET /b")
       took("GET /a", 60 * MS)
-      assert.equal(90 * MS, mean "GET /a")
+      assert.equal(33.75 * MS, mean "GET /a")
       local times = 0
       while mean "GET /a" > 0 and times < 100 do
         took("GET /a", 0)
         times = times + 1
       end
-      assert.equal(6, times) -- 90 * 0.75 ^ 6 is below 20
+      assert.equal(7, times) -- 33.75 * 0.75 ^ 7 is below a quarter of 20
       took("GET /a", 50 * MS)
-      assert.equal(50 * MS, mean "GET /a") -- nothing is left of what it was
+      assert.equal(12.5 * MS, mean "GET /a") -- nothing is left of what it was
     end)
 
     it("for a minute after it was last slow", function()
       took("GET /a", 100 * MS, 1000)
-      assert.equal(100 * MS, mean("GET /a", 1059))
+      assert.equal(25 * MS, mean("GET /a", 1059))
       assert.equal(0, mean("GET /a", 1060))
       core.bulkhead_age(bulkhead, 1059)
       assert.equal(1060, tonumber(bulkhead.known_until_s))
       core.bulkhead_age(bulkhead, 1060)
       assert.equal(0, tonumber(bulkhead.known_until_s))
-      assert.equal(100 * MS, mean("GET /a", 990)) -- another worker's clock is ahead
+      assert.equal(25 * MS, mean("GET /a", 990)) -- another worker's clock is ahead
       took("GET /a", 30 * MS, 1060)
-      assert.equal(30 * MS, mean("GET /a", 1060)) -- what is old has no weight
+      assert.equal(7.5 * MS, mean("GET /a", 1060)) -- what is old has no weight
     end)
 
     it("and nobody needs to look when the last was forgotten", function()
@@ -97,7 +97,7 @@ describe("the bulkhead", function()
       end
       took(lines[#lines], 100 * MS, 105)
       for i, line in ipairs(lines) do
-        assert.equal(i == core.BULKHEAD_WAYS - 1 and 0 or 100 * MS, mean(line, 105), line)
+        assert.equal(i == core.BULKHEAD_WAYS - 1 and 0 or 25 * MS, mean(line, 105), line)
       end
     end)
 
@@ -105,7 +105,7 @@ describe("the bulkhead", function()
       for _, byte in ipairs { 0xff, 0x80, 0x01 } do
         ffi.fill(bulkhead.lines, ffi.sizeof(bulkhead.lines), byte)
         took("GET /a", 100 * MS)
-        assert.equal(100 * MS, mean "GET /a")
+        assert.equal(25 * MS, mean "GET /a")
       end
     end)
   end)
