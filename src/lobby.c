@@ -115,7 +115,9 @@ static void connection_event(struct connection *connection, uint32_t events) {
         }
         break;
     case CONNECTION_PARKED:
-        connection->armed = false;
+        /* A fresh one's registration stays, silent: many a connection has but one request. One that has been parked may
+         * live long, and as long each of its packets would take the lock of this epoll. */
+        if (connection->lent == 0) connection->armed = false;
         if (ended && bytes_waiting(connection) == 0) {
             lobby_end(connection);
         } else {
@@ -124,7 +126,7 @@ static void connection_event(struct connection *connection, uint32_t events) {
         }
         break;
     case CONNECTION_LENT:
-        connection->armed = false;
+        lobby_unwatch(connection);
         lobby.lent_readable(connection);
         break;
     case CONNECTION_FAREWELL:
