@@ -6,10 +6,8 @@
  * stream is not read (back-pressure), unless the script itself has asked for more meanwhile. */
 #include "lua_socket.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "lua_host.h"
 
@@ -339,8 +337,7 @@ static int box_quiet(lua_State *L) {
     struct stream *stream = check_open(L);
     if (!stream) return 3;
     char byte;
-    bool quiet = recv(stream_descriptor(stream), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
-    lua_pushboolean(L, quiet);
+    lua_pushboolean(L, stream_peek(stream, &byte, 1) == UV_EAGAIN);
     return 1;
 }
 

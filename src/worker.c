@@ -164,8 +164,7 @@ static void begin_loan(const struct channel_loan *loan) {
         if (lucky && worker.luck < LUCK_MAX) worker.luck++;
         if (!lucky && worker.luck > 0) worker.luck--;
     }
-    stream = stream_of_loan(loan->loan);
-    int err = stream ? stream_attach(stream) : 0;
+    int err = stream_attach(stream); /* one that has ended is freed later, by the loop */
     if (err == 0) return;
     log_write(CLUA_LOG_WARN, "cannot watch a connection: %s", uv_strerror(err));
     stream_close(stream);
