@@ -38,6 +38,26 @@ static bool copy(struct http_connection *connection, size_t most) {
     return !connection->error;
 }
 
+bool http_file_gather(struct http_connection *connection) {
+    struct http_exchange *exchange = connection->exchange;
+    if (exchange->file_left > HTTP_FILE_SMALL_BYTES || connection->stream->queued_bytes > 0) return false;
+    size_t wanted = (size_t)exchange->file_left;
+    if (http_connection_unsent(connection) + wanted > HTTP_BATCH_BYTES) http_connection_flush(connection);
+    while (exchange->file_left > 0 && !connection->error) {
+        char *room = http_connection_room(connection, (size_t)exchange->file_left);
+        ssize_t n = pread(exchange->file_fd, room, (size_t)exchange->file_left, (off_t)exchange->file_offset);
+        if (n > 0) {
+            http_connection_sent(connection, (size_t)n);
+            count(connection, (size_t)n);
+        } else if (n == 0) {
+            shrunk(connection);
+        } else {
+            connection->error = -errno;
+        }
+    }
+    return true;
+}
+
 void http_file_pump(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
     size_t turn = HTTP_FILE_TURN_BYTES;

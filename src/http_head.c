@@ -71,6 +71,30 @@ static bool scan(const char *bytes, size_t len) {
     return true;
 }
 
+/* Nonzero for a byte that is no text. */
+#define IS_CONTROL(c) ((((c) < 0x20) & ((c) != '\t')) | ((c) == 0x7f))
+
+static inline block look_for_control(const char *bytes) {
+    block c;
+    memcpy(&c, bytes, sizeof c);
+    return (block)IS_CONTROL(c);
+}
+
+bool http_is_text(const char *bytes, size_t len) {
+    if (len >= sizeof(block)) {
+        uint64_t halves[2];
+        block bad = look_for_control(bytes + len - sizeof(block)); /* as in scan() */
+        for (size_t at = 0; at + sizeof(block) < len; at += sizeof(block)) bad |= look_for_control(bytes + at);
+        memcpy(halves, &bad, sizeof halves);
+        return !(halves[0] | halves[1]);
+    }
+    for (size_t at = 0; at < len; at++) {
+        unsigned char c = (unsigned char)bytes[at];
+        if (IS_CONTROL(c)) return false;
+    }
+    return true;
+}
+
 bool http_bytes_are_strict(const char *bytes, size_t len, char *before) {
     if (len == 0) return true;
     unsigned char previous = (unsigned char)*before, first = (unsigned char)bytes[0];

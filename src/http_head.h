@@ -30,6 +30,9 @@ const struct http_field *http_head_find(const struct http_head *head, const char
 bool http_is_token_byte(unsigned char byte);
 bool http_is_token(const char *bytes, size_t len);
 
+/* Nothing but HTAB, SP, VCHAR and obs-text: what a value or a reason phrase may hold (RFC 9110 §5.5, RFC 9112 §4). */
+bool http_is_text(const char *bytes, size_t len);
+
 /* Equal but for ASCII case; `lower` is in lower case. */
 bool http_same(const char *bytes, const char *lower, size_t len);
 

@@ -20,16 +20,6 @@ enum { STATUS_BYTES = 64, FRAMING_BYTES = 128 };
 
 /* ---- checks --------------------------------------------------------------------------------------------------- */
 
-/* HTAB, SP, VCHAR, obs-text: all that a value or a reason phrase may hold (RFC 9110 §5.5, RFC 9112 §4). */
-static bool is_text(const char *bytes, size_t len) {
-    unsigned bad = 0;
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)bytes[i];
-        bad |= (unsigned)((c < 0x20 && c != '\t') || c == 0x7f);
-    }
-    return !bad;
-}
-
 static int misuse(const char **why, const char *text) {
     *why = text;
     return UV_EINVAL;
@@ -38,7 +28,7 @@ static int misuse(const char **why, const char *text) {
 bool http_header_is_valid(const char *name, size_t name_len, const char *value, size_t value_len, const char **why) {
     if (!http_is_token(name, name_len)) {
         *why = "header name must be a token: letters, digits and !#$%&'*+-.^_`|~";
-    } else if (!is_text(value, value_len)) {
+    } else if (!http_is_text(value, value_len)) {
         *why = "header value must not contain CR, LF, NUL or another control character";
     } else {
         return true;
@@ -94,7 +84,7 @@ int http_response_set_status(struct http_exchange *exchange, long status, const 
     int err = check_open(exchange, why);
     if (err < 0) return err;
     if (status < 200 || status > 599) return misuse(why, "status must be a number from 200 to 599");
-    if (reason && !is_text(reason, reason_len))
+    if (reason && !http_is_text(reason, reason_len))
         return misuse(why, "reason must not contain CR, LF, NUL or another control character");
     exchange->status = (uint16_t)status;
     exchange->reason.len = 0;
@@ -164,9 +154,8 @@ int http_response_set_header(struct http_exchange *exchange, const char *name, s
         return misuse(why, "Content-Length must be a number of bytes");
     if (flag == HAS_ENCODING && !is(value, value_len, "chunked"))
         return misuse(why, "Transfer-Encoding can be nothing but chunked");
-    if (replace || flag) {
-        if (exchange->lines.len > 0) remove_lines(exchange, name, name_len);
-    }
+    bool is_there = flag ? (exchange->header_flags & flag) != 0 : replace && exchange->lines.len > 0;
+    if (is_there) remove_lines(exchange, name, name_len);
     if (flag == HAS_LENGTH) {
         exchange->length = length;
         exchange->length_known = true;
@@ -185,6 +174,12 @@ bool http_response_get_header(const struct http_exchange *exchange, const char *
         if (n-- == 0) return true;
     }
     return false;
+}
+
+bool http_response_has_header(const struct http_exchange *exchange, const char *name, size_t name_len) {
+    const char *value;
+    size_t value_len;
+    return exchange->lines.len > 0 && http_response_get_header(exchange, name, name_len, 0, &value, &value_len);
 }
 
 int http_response_add_trailer(struct http_exchange *exchange, const char *name, size_t name_len, const char *value,
@@ -231,11 +226,17 @@ static char *put_date(char *p, const struct http_exchange *exchange) {
     return PUT(p, "\r\n");
 }
 
+/* Is the handler's Content-Length, of all fields that frame the message the only one, what we would write ourselves? */
+static bool length_is_theirs(const struct http_exchange *exchange) {
+    return (exchange->header_flags & (HAS_LENGTH | HAS_CONNECTION | HAS_ENCODING)) == HAS_LENGTH &&
+           exchange->framing_out == HTTP_FRAMING_LENGTH && exchange->status != 205;
+}
+
 /* Header lines of the handler, but for those that we write ourselves. */
 static char *put_lines(char *p, const struct http_exchange *exchange) {
     const struct buffer *lines = &exchange->lines;
     unsigned ours = exchange->header_flags & (HAS_LENGTH | HAS_CONNECTION | HAS_ENCODING);
-    if (!ours) return lines->len > 0 ? put(p, lines->data, lines->len) : p;
+    if (!ours || length_is_theirs(exchange)) return lines->len > 0 ? put(p, lines->data, lines->len) : p;
     const char *name, *value;
     size_t at = 0, start = 0, name_len, value_len;
     while (next_line(lines, &at, &name, &name_len, &value, &value_len)) {
@@ -269,6 +270,7 @@ static void choose_keep_alive(struct http_exchange *exchange) {
 static char *put_framing(char *p, const struct http_exchange *exchange) {
     switch (exchange->framing_out) {
     case HTTP_FRAMING_LENGTH:
+        if (length_is_theirs(exchange)) break;
         p = PUT(p, "Content-Length: ");
         p = put_number(p, exchange->length);
         p = PUT(p, "\r\n");
@@ -389,7 +391,7 @@ int http_response_send_file(struct http_exchange *exchange, int fd, uint64_t off
     exchange->file_fd = fd;
     exchange->file_offset = offset;
     exchange->file_left = len;
-    http_file_pump(exchange->connection);
+    if (!http_file_gather(exchange->connection)) http_file_pump(exchange->connection);
     http_connection_touch(exchange->connection);
     return exchange->connection->error ? UV_ECONNRESET : 0;
 }

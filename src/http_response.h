@@ -20,6 +20,8 @@ int http_response_remove_header(struct http_exchange *exchange, const char *name
 bool http_response_get_header(const struct http_exchange *exchange, const char *name, size_t name_len, unsigned n,
                               const char **value, size_t *value_len);
 
+bool http_response_has_header(const struct http_exchange *exchange, const char *name, size_t name_len);
+
 /* A field behind the body of a chunked answer (RFC 9112 §7.1.2). */
 int http_response_add_trailer(struct http_exchange *exchange, const char *name, size_t name_len, const char *value,
                               size_t value_len, const char **why);

@@ -64,7 +64,7 @@ void lua_http_class(lua_State *L, const struct lua_http_class *class);
 /* Sets a field of the script's own: stack as in __newindex. */
 int lua_http_set_field(lua_State *L, struct http_box *box);
 
-/* Adds open_file and close_file to the table on top of the stack. */
+/* Adds what lua/clua/http/file.lua calls to the table on top of the stack. */
 void lua_http_file_open(lua_State *L);
 
 /* default_header(res, name, value): res:setHeader, unless the field is set already. */

@@ -27,32 +27,6 @@ static int core_header(lua_State *L) {
     return exchange ? lua_http_push_header(L, &exchange->head, name, len) : 0;
 }
 
-/* conditions(req or res): the fields of the request that may make less of a file the answer (RFC 9110 §13, §14), by
- * their names in lower case; nil when it has none of them. */
-static int core_conditions(lua_State *L) {
-    static const char *const names[] = {"if-match", "if-none-match",       "if-modified-since",
-                                        "range",    "if-unmodified-since", "if-range"};
-    const struct http_exchange *exchange = either_box(L);
-    bool some = false;
-    for (size_t i = 0; exchange && i < sizeof names / sizeof *names; i++) {
-        if (!lua_http_push_header(L, &exchange->head, names[i], strlen(names[i]))) continue;
-        if (!some) {
-            lua_createtable(L, 0, 2);
-            lua_insert(L, -2);
-        }
-        some = true;
-        lua_setfield(L, -2, names[i]);
-    }
-    return some;
-}
-
-static int core_method(lua_State *L) {
-    const struct http_exchange *exchange = either_box(L);
-    if (!exchange) return 0;
-    lua_pushlstring(L, exchange->head.base, exchange->head.target - 1);
-    return 1;
-}
-
 /* give_up(res): what its handler does to it after the end is no mistake, and is not logged: it has been answered for it. */
 static int core_give_up(lua_State *L) {
     lua_http_check(L, 1, &lua_http_response_kind)->given_up = true;
@@ -184,9 +158,7 @@ int lua_http_open(lua_State *L) {
         {"release", core_release},
         {"give_up", core_give_up},
         {"header", core_header},
-        {"method", core_method},
         {"attend", core_attend},
-        {"conditions", core_conditions},
         {"default_header", lua_http_default_header},
         {NULL, NULL},
     };

@@ -3,6 +3,8 @@
 -- own: `mime.types.gcode = "text/x-gcode"`.
 -- @module clua.mime
 
+local memo = require "clua.memo"
+
 local mime = {}
 
 --- What a file of unknown kind is: bytes. A browser then offers to save it and runs nothing.
@@ -48,12 +50,16 @@ local complete = setmetatable({}, { __index = function(all, found)
   return all[found]
 end })
 
+-- In lower case; "" for none.
+local extension_of = memo(function(path)
+  return (path:match("%.([^./]+)$") or ""):lower()
+end)
+
 --- The Content-Type of a file.
 -- @tparam string path a path, a file name or ".extension"; only what follows the last dot of the last segment counts
 -- @treturn string the type, with `; charset=utf-8` for text; mime.default when the extension is unknown
 function mime.type(path)
-  local extension = path:match("%.([^./]+)$")
-  return complete[extension and mime.types[extension:lower()] or mime.default]
+  return complete[mime.types[extension_of(path)] or mime.default]
 end
 
 return mime

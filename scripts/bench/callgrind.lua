@@ -14,14 +14,17 @@ local READY_S, DONE_S, END_S = 120, 300, 120
 local FEW, MANY = 800, 4000
 local BATCH = 16
 
-local GET = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n"
+local GET = "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n"
 local END_OF_ANSWER = "hello world\n"
+local HEADERS = "User-Agent: bench\r\nAccept: */*\r\n"
 
 --- name, request, how many in one write, a connection for each
 callgrind.cases = {
-  { name = "keep-alive", bytes = GET:format "User-Agent: bench\r\nAccept: */*\r\n" },
-  { name = "pipelined x16", bytes = GET:format("User-Agent: bench\r\nAccept: */*\r\n"):rep(BATCH), batch = BATCH },
-  { name = "connection per request", bytes = GET:format "User-Agent: bench\r\nConnection: close\r\n", close = true },
+  { name = "keep-alive", bytes = GET:format("/", HEADERS) },
+  { name = "pipelined x16", bytes = GET:format("/", HEADERS):rep(BATCH), batch = BATCH },
+  { name = "connection per request", bytes = GET:format("/", "User-Agent: bench\r\nConnection: close\r\n"),
+    close = true },
+  { name = "file", bytes = GET:format("/file", HEADERS) }, -- of END_OF_ANSWER
 }
 
 local function wait(predicate, seconds, what)
@@ -97,6 +100,8 @@ local function run(case, requests)
   local port, exited = free_port(), nil
   local log = assert(uv.fs_open(DIR .. "/log", "w+", 420))
   local env = uv.os_environ()
+  env.BENCH_FILE = uv.cwd() .. "/" .. DIR .. "/file.txt"
+  process.write(env.BENCH_FILE, END_OF_ANSWER)
   env.CLUA_EXE = uv.fs_realpath(CLUA) -- /proc/self/exe is valgrind
   local list = {}
   for name, value in pairs(env) do list[#list + 1] = name .. "=" .. value end

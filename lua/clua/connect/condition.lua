@@ -2,6 +2,7 @@
 -- Pure functions of the request's headers and of what the file is now.
 -- @module clua.connect.condition
 
+local core = require "clua.core.http"
 local date = require "clua.connect.date"
 
 local condition = {}
@@ -12,7 +13,7 @@ local condition = {}
 -- @tparam table stat what uv.fs_fstat returns
 -- @treturn string the quoted tag
 function condition.etag(stat)
-  return ('"%x-%x-%x.%x"'):format(stat.ino, stat.size, stat.mtime.sec, stat.mtime.nsec)
+  return core.etag(stat.ino, stat.size, stat.mtime.sec, stat.mtime.nsec)
 end
 
 -- Is the tag in the list of a header? weak: W/"a" and "a" are the same (for caching); otherwise only strong tags match.

@@ -2,6 +2,8 @@
 -- Written without os.date and os.time, which follow the process's locale and time zone.
 -- @module clua.connect.date
 
+local memo = require "clua.memo"
+
 local date = {}
 
 local MONTHS = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" }
@@ -11,26 +13,17 @@ local MONTH_DAYS = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 }
 local month_number = {}
 for number, name in ipairs(MONTHS) do month_number[name:lower()] = number end
 
-local KEPT = 256 -- formatted times: those of a site's files are asked for again and again
-local formatted, kept = {}, 0
-
-local function format(seconds)
+local format = memo(function(seconds)
   local t = os.date("!*t", seconds)
   return ("%s, %02d %s %04d %02d:%02d:%02d GMT"):format(DAYS[t.wday], t.day, MONTHS[t.month], t.year, t.hour, t.min,
     t.sec)
-end
+end)
 
 --- Formats a time.
 -- @tparam number seconds since 1970-01-01 00:00 UTC; a fraction is dropped
 -- @treturn string such as "Sun, 06 Nov 1994 08:49:37 GMT"
 function date.format(seconds)
-  seconds = math.floor(seconds)
-  local text = formatted[seconds]
-  if text then return text end
-  text = format(seconds)
-  if kept == KEPT then formatted, kept = {}, 0 end
-  formatted[seconds], kept = text, kept + 1
-  return text
+  return format(math.floor(seconds))
 end
 
 -- Days from 1970-01-01, the year taken to begin in March so that the leap day comes last.

@@ -17,10 +17,11 @@ local usage = require "clua.usage"
 -- ---- answers ---------------------------------------------------------------------------------------------------
 
 local function send_file(req, res, fd, stat, name, settings)
-  local status = condition.status(req.headers, condition.etag(stat), stat.mtime.sec)
+  local etag, modified = condition.etag(stat), stat.mtime.sec
+  local status = condition.status(req.headers, etag, modified)
   if status == 412 then return status end
   if settings.cache_control then res:setHeader("Cache-Control", settings.cache_control) end
-  file.answer(res, fd, stat, mime.type(name), req.method, req.headers)
+  file.answer(res, fd, stat.size, etag, modified, mime.type(name), req.method, req.headers)
   return status
 end
 

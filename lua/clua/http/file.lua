@@ -14,6 +14,8 @@ local range = require "clua.http.range"
 
 local file = {}
 
+local NONE = {}
+
 local known = {
   root = "string",
   type = "string",
@@ -22,20 +24,13 @@ local known = {
   fallthrough = "boolean",
 }
 
--- An open regular file: fd, and of its stat what file.answer wants; or nil, message, code.
-local function open(path)
-  local fd, size, ino, sec, nsec = core.open_file(path)
-  if not fd then return nil, size, ino end
-  return fd, { size = size, ino = ino, mtime = { sec = sec, nsec = nsec } }
-end
-
--- The variant that the client wants most and that is stored beside the file, or the file itself.
+-- The variant that the client wants most and that is stored beside the file: its coding, and what core.open_file
+-- returns. nil when there is none.
 local function open_variant(path, accept)
   for _, coding in ipairs(encoding.acceptable(accept)) do
-    local fd, stat = open(path .. coding.extension)
-    if fd then return fd, stat, coding.name end
+    local fd, size, modified, etag = core.open_file(path .. coding.extension)
+    if fd then return coding.name, fd, size, modified, etag end
   end
-  return open(path)
 end
 
 local function under_root(root, path)
@@ -130,17 +125,30 @@ local function conditional(res, fd, size, etag, modified, content_type, method, 
   return send_part(res, fd, part[1], part[2] - part[1] + 1, method)
 end
 
+-- All of the file in one call of C, where nobody wants a say. Returns true; nil, message, code; or false: not so.
+local function answer_at_once(res, fd, size, etag, modified, content_type)
+  local sent, ended, code = core.answer_file(res, fd, size, etag, date.format(modified), content_type)
+  if sent and not ended then return res:finish() end
+  if sent then return true end
+  return sent, ended, code
+end
+
 --- The answer from an open file; it stays the caller's to close. Waits until all has been handed to the kernel.
 -- @param res
 -- @tparam number fd
--- @tparam table stat of it: size, ino, mtime = { sec, nsec }, as uv.fs_fstat has them
+-- @tparam number size bytes
+-- @tparam string etag see clua.connect.condition
+-- @tparam number modified seconds since 1970
 -- @tparam string content_type
 -- @tparam string method of the request
 -- @tparam ?table headers of the request, names in lower case; of use are Range and the conditions. nil: none of those
 -- @treturn boolean|nil true; nil, message, code
 -- @raise only where a middleware has its own res:write: the file cannot be read to the end
-function file.answer(res, fd, stat, content_type, method, headers)
-  local size, etag, modified = stat.size, condition.etag(stat), stat.mtime.sec
+function file.answer(res, fd, size, etag, modified, content_type, method, headers)
+  if not headers then
+    local sent, message, code = answer_at_once(res, fd, size, etag, modified, content_type)
+    if sent ~= false then return sent, message, code end
+  end
   default_header(res, "ETag", etag)
   default_header(res, "Last-Modified", date.format(modified))
   default_header(res, "Accept-Ranges", "bytes")
@@ -162,27 +170,25 @@ end
 -- @treturn boolean|nil true; nil, message, code
 function file.send(res, path, given)
   if type(path) ~= "string" then error("sendFile: path must be a string, got " .. type(path), 3) end
-  given = options.check(given, known, "sendFile", 3)
-  local message, code, fd, stat, coding
+  given = given and options.check(given, known, "sendFile", 3) or NONE
+  local coding, message, code
   if given.root then
     path, message, code = under_root(given.root, path)
     if not path then return refuse(res, given, message, code) end
   end
-  if given.precompressed == false then
-    fd, stat, code = open(path)
-  else
-    fd, stat, coding = open_variant(path, core.header(res, "accept-encoding"))
-    code = coding
-  end
-  if not fd then return refuse(res, given, stat, code) end
+  local method, accept, headers = core.asks(res)
+  local fd, size, modified, etag
+  if accept and given.precompressed ~= false then coding, fd, size, modified, etag = open_variant(path, accept) end
+  if not fd then fd, size, modified, etag = core.open_file(path) end
+  if not fd then return refuse(res, given, size, modified) end
   if coding then
     res:setHeader("Content-Encoding", coding)
     res:setHeader("Vary", "Accept-Encoding")
   end
   if given.maxAge then default_header(res, "Cache-Control", ("max-age=%d"):format(given.maxAge)) end
   local ok, sent
-  ok, sent, message, code = pcall(file.answer, res, fd, stat, given.type or mime.type(path), core.method(res),
-    core.conditions(res))
+  ok, sent, message, code = pcall(file.answer, res, fd, size, etag, modified, given.type or mime.type(path), method,
+    headers)
   core.close_file(fd)
   if not ok then error(sent, 0) end
   return sent, message, code
