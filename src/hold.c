@@ -168,6 +168,7 @@ void hold_forget(struct held *held) {
         own.last = held->back;
     }
     held->back = NULL;
+    histogram_add(&borrow_served()->held_time, uv_hrtime() - held->since_ns);
     if (!own.first) uv_timer_stop(&own.timer);
 }
 
@@ -205,6 +206,7 @@ bool hold_admit(struct held *held, struct stream *stream, void (*resume)(struct 
     if (n <= 0) return true;
     uint32_t mean_us = slow_mean_us(name_of(bytes, (size_t)n));
     if (mean_us == 0 || claim() || !pay_credit() || !pay_time()) return true;
+    held->since_ns = uv_hrtime();
     held->until_ms = uv_now(own.loop) + limit_ms(mean_us);
     held->next = NULL;
     held->back = own.last;

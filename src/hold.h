@@ -21,7 +21,7 @@ struct stream;
 
 struct held {
     struct held *next, **back; /* back NULL: not held */
-    uint64_t until_ms;
+    uint64_t since_ns, until_ms;
     bool due; /* is to be read now, whatever others do */
 };
 

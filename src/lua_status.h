@@ -9,7 +9,7 @@
 int lua_status_workers(lua_State *L);
 
 /* counters(pool): { accepted, turned_away, lost, broken, stolen, waiting, parked, starts, requests, responses, queue_time,
- * request_time, places }; see lua_totals.c for the last ones. */
+ * request_time, held, held_time, places }; see lua_totals.c for the last ones. */
 int lua_status_counters(lua_State *L);
 
 /* itself(): the master: { version, luajit, libuv, fds, max_fds, rss, lua_heap (bytes), loop_lag, cpu (seconds) }. */

@@ -67,6 +67,7 @@ void lua_totals_show(lua_State *L, const struct pool *pool) {
     set_number(L, "requests", requests);
     set_number(L, "held", load(&sum.served.held));
     show_responses(L, &sum.served);
+    show_histogram(L, "held_time", &sum.served.held_time);
     show_histogram(L, "request_time", &sum.served.request_time);
     show_histogram(L, "queue_time", &pool->queue_time);
     show_places(L, &sum);
@@ -95,10 +96,12 @@ static void adopt_cells(lua_State *L, const char *name, _Atomic uint64_t *cells,
 
 void lua_totals_push(lua_State *L, const struct pool *pool) {
     const struct totals *totals = &pool->totals;
-    lua_createtable(L, 0, 8);
+    lua_createtable(L, 0, 10);
     push_cells(L, "responses", totals->served.responses, SERVED_CLASSES);
     push_cells(L, "request_time", totals->served.request_time.buckets, HISTOGRAM_BUCKETS);
     set_number(L, "held", load(&totals->served.held));
+    push_cells(L, "held_time", totals->served.held_time.buckets, HISTOGRAM_BUCKETS);
+    set_number(L, "held_ns", load(&totals->served.held_time.sum_ns));
     set_number(L, "request_ns", load(&totals->served.request_time.sum_ns));
     push_cells(L, "queue_time", pool->queue_time.buckets, HISTOGRAM_BUCKETS);
     set_number(L, "queue_ns", load(&pool->queue_time.sum_ns));
@@ -116,8 +119,10 @@ int lua_totals_adopt(lua_State *L, struct pool *pool) {
     struct totals *totals = &pool->totals;
     adopt_cells(L, "responses", totals->served.responses, SERVED_CLASSES);
     adopt_cells(L, "request_time", totals->served.request_time.buckets, HISTOGRAM_BUCKETS);
+    adopt_cells(L, "held_time", totals->served.held_time.buckets, HISTOGRAM_BUCKETS);
     adopt_cells(L, "queue_time", pool->queue_time.buckets, HISTOGRAM_BUCKETS);
     totals->served.held = (uint64_t)number_at(L, lua_gettop(L), "held");
+    totals->served.held_time.sum_ns = (uint64_t)number_at(L, lua_gettop(L), "held_ns");
     totals->served.request_time.sum_ns = (uint64_t)number_at(L, lua_gettop(L), "request_ns");
     pool->queue_time.sum_ns = (uint64_t)number_at(L, lua_gettop(L), "queue_ns");
     lua_getfield(L, -1, "places");

@@ -6,7 +6,8 @@
 
 struct pool;
 
-/* Adds to the table at the top of the stack what status shows: requests, responses, queue_time, request_time, places. */
+/* Adds to the table at the top of the stack what status shows: requests, responses, queue_time, request_time, held,
+ * held_time, places. */
 void lua_totals_show(lua_State *L, const struct pool *pool);
 
 /* The same numbers, dead workers' only, as a table that adopt() of the next master reads. */

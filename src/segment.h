@@ -16,7 +16,7 @@
 
 enum {
     SEGMENT_MAGIC = 0x61756c63,
-    SEGMENT_LAYOUT = 5,
+    SEGMENT_LAYOUT = 6,
     SEGMENT_LOANS = 32768,       /* loans that one worker can have at a time; untouched pages cost nothing */
     SEGMENT_RING_ENTRIES = 1024, /* power of two; when it is full the worker keeps its completions and tries again */
     SEGMENT_ARGS_BYTES = 4096,
@@ -121,6 +121,7 @@ struct served {
     _Atomic uint64_t responses[SERVED_CLASSES]; /* 1xx to 5xx; of those in between only 101 */
     struct histogram request_time;              /* from the call of the handler to the end of the answer */
     _Atomic uint64_t held;                      /* requests left unread for a while, see hold.h */
+    struct histogram held_time;                 /* for how long: of those that are not any more */
 };
 
 /* Which events the sleeping master wants a doorbell for. The master sets bits before it sleeps and looks again after;

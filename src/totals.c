@@ -17,13 +17,18 @@ static uint64_t believe(_Atomic const uint64_t *cell, uint64_t limit) {
     return value <= limit ? value : 0;
 }
 
+static void add_histogram(struct histogram *sum, const struct histogram *more) {
+    for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+        histogram_count(&sum->buckets[i], believe(&more->buckets[i], COUNT_MAX));
+    histogram_count(&sum->sum_ns, believe(&more->sum_ns, SUM_MAX));
+}
+
 static void add_served(struct served *sum, const struct served *more) {
     for (int i = 0; i < SERVED_CLASSES; i++)
         histogram_count(&sum->responses[i], believe(&more->responses[i], COUNT_MAX));
-    for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
-        histogram_count(&sum->request_time.buckets[i], believe(&more->request_time.buckets[i], COUNT_MAX));
+    add_histogram(&sum->request_time, &more->request_time);
     histogram_count(&sum->held, believe(&more->held, COUNT_MAX));
-    histogram_count(&sum->request_time.sum_ns, believe(&more->request_time.sum_ns, SUM_MAX));
+    add_histogram(&sum->held_time, &more->held_time);
 }
 
 static void add_slot(struct totals *sum, const struct slot *slot) {

@@ -1,13 +1,16 @@
 -- Slow requests never occupy all workers: one is left unread while the only free worker is needed for others.
 
 local bit = require "bit"
+local cjson = require "cjson"
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
+local control = require "spec.support.control"
 local core = require "spec.support.core"
 local ffi = require "ffi"
 local load = require "spec.support.load"
 local proc = require "spec.support.proc"
 local status = require "spec.support.status"
+local text = require "clua.control.text"
 local uv = require "luv"
 
 ffi.cdef "int open(const char *path, int flags);"
@@ -168,6 +171,35 @@ describe("slow requests", function()
     assert.equal(1, held(c))
     for i = 1, 3 do open_gate(c, i) end
     answers(slow)
+    c:stop()
+  end)
+
+  it("that were held are counted by how long, over reloads and upgrades", function()
+    local c = start()
+    local begin, seen_held, still_held, time = uv.hrtime(), nil, nil, nil
+    until_held(c, function(_, mark)
+      c:wait(function()
+        local look = uv.hrtime()
+        local counters = status.of(c)[1].counters
+        if counters.held > counters.held_time.count then seen_held, still_held = seen_held or uv.hrtime(), look end
+        return begun(c, mark) == 3
+      end, "the third slow request")
+      time = status.of(c)[1].counters.held_time
+      return time.count > 0
+    end)
+    -- Not less than between two looks that found it held, nor more than all of it took.
+    assert.is_true(time.sum > 0 and time.sum <= (uv.hrtime() - begin) / 1e9, time.sum)
+    assert.is_true(not still_held or time.sum >= (still_held - seen_held) / 1e9, time.sum)
+    assert.equal(time.count, held(c))
+
+    local out = control.run(c, "status")
+    assert.truthy(out:find(("%d held (%s in all)"):format(time.count, text.duration(time.sum)), 1, true), out)
+    c:signal "sigusr1"
+    c:wait_log "reload of .+ done"
+    c:signal "sigusr2"
+    c:wait_log "upgraded, generation 1"
+    out = control.run(c, "status", "--json")
+    assert.same(time, cjson.decode(out).registrations[1].counters.held_time)
     c:stop()
   end)
 

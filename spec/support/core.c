@@ -42,6 +42,7 @@ const struct core_layout core_layouts[] = {
     SIZE(figures),
     SIZE(served),
     OFFSET(served, request_time),
+    OFFSET(served, held_time),
     SIZE(segment),
     OFFSET(segment, boot),
     OFFSET(segment, figures),

@@ -28,6 +28,7 @@ local function registration(name, given)
       accepted = 5, turned_away = 0, lost = 0, broken = 0, stolen = 0, held = 3, waiting = 1, parked = 2, starts = 1,
       requests = 7, responses = { ["1xx"] = 0, ["2xx"] = 7, ["3xx"] = 0, ["4xx"] = 0, ["5xx"] = 0 },
       places = { { requests = 7, cpu = 0.5 } }, queue_time = histogram(), request_time = histogram(),
+      held_time = histogram({ 0.02, 1 }, { 0.2, 2 }),
     },
   }
   for key, value in pairs(given or {}) do all[key] = value end
@@ -46,6 +47,8 @@ describe("clua.admin.metrics", function()
     for _, name in ipairs { "web", "/run/a.sock" } do
       assert.equal(7, prometheus.value(families, "clua_requests_total", { registration = name }))
       assert.equal(3, prometheus.value(families, "clua_requests_held_total", { registration = name }))
+      assert.equal(3, prometheus.value(families, "clua_held_seconds_count", { registration = name }))
+      assert.equal(1, prometheus.value(families, "clua_held_seconds_bucket", { registration = name, le = "0.032768" }))
       assert.equal(7, prometheus.value(families, "clua_responses_total", { registration = name, class = "2xx" }))
       assert.equal(0.25, prometheus.value(families, "clua_worker_loop_lag_seconds", { registration = name }))
     end

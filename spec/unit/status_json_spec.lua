@@ -3,12 +3,13 @@ local json = require "clua.status.json"
 local utf8 = require "clua.status.utf8"
 
 describe("clua.status.json", function()
-  local function entry(workers)
+  local function entry(workers, held_time)
     return {
       name = "a\255", ready = true, wanted = 0, exits = {}, workers = workers,
       counters = {
         accepted = 1, responses = { ["2xx"] = 1 }, places = {}, queue_time = { count = 0, sum = 0, buckets = {} },
         request_time = { count = 3, sum = 0.5, buckets = { { 1e-06, 3 } } },
+        held_time = held_time,
       },
     }
   end
@@ -24,6 +25,12 @@ describe("clua.status.json", function()
     assert.same({ { 1e-06, 3 } }, all.registrations[1].counters.request_time.buckets)
     assert.equal(1, all.registrations[1].counters.responses["2xx"])
     assert.is_false(all.master.ready)
+  end)
+
+  it("has the time of held requests where the master tells of it", function()
+    local text = json.encode({ entry({}, { count = 3, sum = 0.5, buckets = { { 0.2, 3 } } }) }, {})
+    assert.same({ { 0.2, 3 } }, cjson.decode(text).registrations[1].counters.held_time.buckets)
+    assert.is_nil(json.encode({ entry {} }, {}):find("held_time", 1, true))
   end)
 
   it("writes UTF-8 whatever the workers have published", function()

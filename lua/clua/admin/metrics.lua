@@ -146,6 +146,8 @@ local function add_registration(page, entry)
   page:histogram("clua_queue_seconds", "How long connections waited for a worker.", labels, counters.queue_time)
   page:histogram("clua_request_seconds", "From the call of an HTTP handler to the end of its answer.", labels,
     counters.request_time)
+  page:histogram("clua_held_seconds", "How long slow requests were held, so that a worker stayed free for others.",
+    labels, counters.held_time)
 end
 
 local function add_states(page, entry)

@@ -34,6 +34,12 @@ local function ends_of(registration)
   return #words > 0 and "  ended: " .. table.concat(words, ", ") or nil
 end
 
+local function held_by(counters)
+  local time = counters.held_time -- a master that is older than this command has none
+  if (counters.held or 0) == 0 then return nil end
+  return ("%d held%s"):format(counters.held, time and (" (%s in all)"):format(text.duration(time.sum)) or "")
+end
+
 local function show(registration)
   local counters = registration.counters
   local rows = { { "ID", "PID", "STATE", "AGE", "REMAIN", "REQUESTS", "LAG", "RSS", "LUA", "CPU", "VALUES" } }
@@ -49,9 +55,10 @@ local function show(registration)
     text.clean(registration.name), registration.wanted, registration.ready and "ready" or "not ready",
     counters.accepted, counters.requests, counters.waiting, counters.parked))
   local wrong = {}
-  for _, name in ipairs { "turned_away", "lost", "broken", "stolen", "held" } do
+  for _, name in ipairs { "turned_away", "lost", "broken", "stolen" } do
     if (counters[name] or 0) > 0 then wrong[#wrong + 1] = ("%d %s"):format(counters[name], (name:gsub("_", " "))) end
   end
+  wrong[#wrong + 1] = held_by(counters)
   if #wrong > 0 then print("  " .. table.concat(wrong, ", ")) end
   local ends = ends_of(registration)
   if ends then print(ends) end

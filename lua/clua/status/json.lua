@@ -52,6 +52,7 @@ end
 local function counters(figures)
   return object(figures, {
     queue_time = histogram(figures.queue_time), request_time = histogram(figures.request_time),
+    held_time = figures.held_time and histogram(figures.held_time), -- a master that is older than the command has none
     places = array(figures.places, plain),
   })
 end
