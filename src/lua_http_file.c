@@ -176,7 +176,7 @@ static int answer_file(lua_State *L) {
 }
 
 void lua_http_file_open(lua_State *L) {
-    static const luaL_Reg functions[] = {{"open_file", open_file}, {"close_file", close_file}, {"etag", etag},
+    static const luaL_Reg functions[] = {{"open_file", open_file}, {"close_file", close_file},   {"etag", etag},
                                          {"asks", asks},           {"answer_file", answer_file}, {NULL, NULL}};
     luaL_register(L, NULL, functions);
 }

@@ -47,8 +47,8 @@ local PUBLIC = {
 -- Parts of the others, that no script requires.
 local INTERNAL = {
   access_log = true, admin = true, blame = true, callable = true, cli = true, control = true,
-  evaluate = true, livereload = true, logs = true, names = true, quarantine = true, registration = true, replies = true,
-  restart = true, serve = true, status = true, supervisor = true, systemd = true, trace = true,
+  evaluate = true, livereload = true, logs = true, memo = true, names = true, quarantine = true, registration = true,
+  replies = true, restart = true, serve = true, status = true, supervisor = true, systemd = true, trace = true,
   upgrade = true, watch = true, wire = true,
 }
 
