@@ -1,5 +1,5 @@
-/* MASTER. What a worker, or a child of it, writes to its standard output and error: read line by line from a pipe and
- * written to the log with the worker's name and pid.
+/* MASTER. What a worker logs and, unless it inherits them (`output`), what it or a child of it writes to its standard
+ * output and error: read line by line from a pipe and written to the log with the worker's name and pid.
  *
  * A line with <N> of sd-daemon(3) in front, such as log.h of a worker makes, has that level; any other is of level OUT.
  * A capture lives as long as somebody holds the other end, which may be longer than the worker does. */

@@ -14,7 +14,8 @@ enum {
     SEGMENT_FD = 4,
     LOG_FD = 5,                /* the log itself: for when the master is gone; see log.h */
     SHARED_FD = 6,             /* see shared.h */
-    ACCESS_FD = 7,             /* the access log, if the registration has one */
+    CAPTURE_FD = 7,            /* the pipe to the master that lines of the log go into; see capture.h */
+    ACCESS_FD = 8,             /* the access log, if the registration has one */
     CHANNEL_LOANS_MAX = 64,    /* loans in one packet; SCM_MAX_FD is 253 */
     CHANNEL_BYTES_MAX = 65536, /* payload of one packet */
 };

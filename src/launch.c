@@ -63,8 +63,9 @@ int launch_worker(const struct launch_fds *fds, pid_t *pid) {
         {lift(fds->segment), SEGMENT_FD},
         {lift(STDERR_FILENO), LOG_FD},
         {lift(fds->shared), SHARED_FD},
-        {lift(fds->output), STDOUT_FILENO},
-        {lift(fds->output), STDERR_FILENO},
+        {lift(fds->capture), CAPTURE_FD},
+        {lift(fds->inherits_output ? STDOUT_FILENO : fds->capture), STDOUT_FILENO},
+        {lift(fds->inherits_output ? STDERR_FILENO : fds->capture), STDERR_FILENO},
         {lift(has_access_log ? fds->access : STDERR_FILENO), has_access_log ? ACCESS_FD : LOG_FD},
     };
     enum { GIVEN = sizeof given / sizeof *given };

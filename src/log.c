@@ -2,11 +2,13 @@
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,8 +26,9 @@ static const struct {
 
 static char log_role_name[320] = "clua";
 static enum log_level log_threshold = CLUA_LOG_INFO;
-static bool has_priorities, captured;
-static int own_fd = -1;
+static bool has_priorities;
+static int capture_fd = -1; /* -1: nobody reads what this process writes */
+static int own_fd = STDERR_FILENO;
 static unsigned long line_count;
 
 void log_role(const char *role) {
@@ -67,8 +70,8 @@ enum log_level log_priority_parse(const char *line, size_t len) {
 
 /* ---- where lines go ------------------------------------------------------------------------------------------- */
 
-static void to_standard_error(const char *bytes, size_t len) {
-    ssize_t written = write(STDERR_FILENO, bytes, len);
+static void to_own(const char *bytes, size_t len) {
+    ssize_t written = write(own_fd, bytes, len);
     (void)written; /* nowhere to report that the log itself cannot be written */
 }
 
@@ -77,12 +80,12 @@ static void to_standard_error(const char *bytes, size_t len) {
 static bool to_master(const char *bytes, size_t len) {
     static bool stuck;
     while (len > 0) {
-        struct pollfd pipe = {.fd = STDERR_FILENO, .events = POLLOUT};
+        struct pollfd pipe = {.fd = capture_fd, .events = POLLOUT};
         int ready = poll(&pipe, 1, stuck ? 0 : PIPE_PATIENCE_MS);
         if (ready < 0 && errno == EINTR) continue;
         stuck = ready <= 0;
         if (stuck) return true;
-        ssize_t n = write(STDERR_FILENO, bytes, len < PIPE_BUF ? len : PIPE_BUF); /* so much never waits */
+        ssize_t n = write(capture_fd, bytes, len < PIPE_BUF ? len : PIPE_BUF); /* so much never waits */
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return errno != EPIPE;
         bytes += n;
@@ -91,23 +94,36 @@ static bool to_master(const char *bytes, size_t len) {
     return true;
 }
 
-static void (*output)(const char *bytes, size_t len) = to_standard_error;
+static void (*output)(const char *bytes, size_t len) = to_own;
 
 void log_set_output(void (*given)(const char *bytes, size_t len)) {
-    output = given ? given : to_standard_error;
+    output = given ? given : to_own;
 }
 
-void log_set_captured(int fd) {
-    captured = true;
-    own_fd = fd;
+void log_set_captured(int pipe_fd, int log_fd) {
+    capture_fd = pipe_fd;
+    own_fd = log_fd;
 }
 
-/* What the script prints goes there as well. */
+/* What the script prints goes elsewhere, if it has gone where `before` goes: the script may have a place of its own. */
+static void move_output(int before, int after) {
+    struct stat one, other;
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fstat(before, &one) < 0 || fstat(fd, &other) < 0) continue;
+        if (one.st_dev == other.st_dev && one.st_ino == other.st_ino) dup2(after, fd);
+    }
+}
+
 void log_end_capture(void) {
-    if (!captured) return;
-    captured = false;
-    dup2(own_fd, STDOUT_FILENO);
-    dup2(own_fd, STDERR_FILENO);
+    if (capture_fd < 0) return;
+    move_output(capture_fd, own_fd);
+    capture_fd = -1;
+}
+
+void log_reopened(int fd) {
+    move_output(own_fd, fd);
+    dup3(fd, own_fd, O_CLOEXEC);
+    close(fd);
 }
 
 /* ---- making lines --------------------------------------------------------------------------------------------- */
@@ -163,7 +179,7 @@ static char *put_text(char *p, const char *end, enum log_level level, const char
 
 static void write_line(enum log_level level, const char *text, size_t len) {
     char line[LINE_BYTES], *p = line, *end = line + sizeof line;
-    if (captured) {
+    if (capture_fd >= 0) {
         *p++ = LOG_MARK;
         p = put_text(put_priority(p, level), end, level, text, len);
         if (to_master(line, (size_t)(p - line))) return;

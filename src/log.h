@@ -1,7 +1,7 @@
 /* BOTH. One event a line: time, role, pid, level, text. A line is one write, so that lines of several processes never
  * mix; a full disk or a closed pipe loses lines, never the process.
  *
- * Lines go to standard error: in a master through log_sink.h; in a worker that is a pipe to the master (capture.h), which
+ * Lines go to standard error, in a master through log_sink.h; in a worker into a pipe to the master (capture.h), which
  * adds what a line begins with, so the worker writes only LOG_MARK, <N> of sd-daemon(3) and the text. */
 #ifndef CLUA_LOG_H
 #define CLUA_LOG_H
@@ -42,8 +42,12 @@ void log_set_priorities(bool priorities);
 /* <N> of sd-daemon(3) at the beginning of a line: the level, and 3 bytes of it; CLUA_LOG_OUT when there is none. */
 enum log_level log_priority_parse(const char *line, size_t len);
 
-/* WORKER. Standard error is read by the master. own_fd: where lines go, in their full form, once the master is gone. */
-void log_set_captured(int own_fd);
+/* WORKER. Lines go to capture_fd, which the master reads, as what is printed usually does. own_fd, the log itself: where
+ * both go, lines in their full form, once the master is gone. */
+void log_set_captured(int capture_fd, int own_fd);
 void log_end_capture(void);
+
+/* WORKER. This is the log itself from now on. Closes fd. */
+void log_reopened(int fd);
 
 #endif

@@ -69,6 +69,13 @@ static uint32_t field_ms(lua_State *L, const char *name) {
     return seconds < 0.001 ? 1 : seconds > 4000000 ? 4000000000U : (uint32_t)(seconds * 1000);
 }
 
+static bool field_is(lua_State *L, const char *name, const char *text) {
+    lua_getfield(L, 1, name);
+    bool equal = lua_isstring(L, -1) && strcmp(lua_tostring(L, -1), text) == 0;
+    lua_pop(L, 1);
+    return equal;
+}
+
 int lua_pool_new(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     size_t args_len;
@@ -89,6 +96,7 @@ int lua_pool_new(lua_State *L) {
         .maxc = (uint32_t)number_at(L, 1, "maxc"),
         .max_rss_bytes = (uint64_t)number_at(L, 1, "max_rss"),
         .argc = (uint32_t)number_at(L, 1, "argc"),
+        .inherits_output = field_is(L, "output", "inherit"),
         .defer_accept = boolean_at(L, 1, "defer_accept"),
     };
     options.gone = field_string(L, "gone", &options.gone_len);

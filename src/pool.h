@@ -26,7 +26,8 @@ struct pool_options {
     uint32_t queue_max;
     uint32_t maxc;
     uint64_t max_rss_bytes;
-    bool defer_accept; /* a listener may leave clients that say nothing to the kernel */
+    bool inherits_output; /* its workers print where the master does, not into the log */
+    bool defer_accept;    /* a listener may leave clients that say nothing to the kernel */
 };
 
 struct pool {

@@ -308,7 +308,8 @@ int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct sl
     if (err < 0) goto no_poll;
     launch_fill_boot(&slot->segment->boot, pool, worker_id, ++pool->generation);
     slot->segment->boot.place = slot->place;
-    const struct launch_fds fds = {worker_fd, slot->segment_fd, pool->shared_fd, output[1], pool->access_fd};
+    const struct launch_fds fds = {worker_fd, slot->segment_fd, pool->shared_fd,
+                                   output[1], pool->access_fd,  pool->options.inherits_output};
     err = launch_worker(&fds, &slot->pid);
     if (err < 0) goto no_process;
     close(worker_fd);

@@ -239,10 +239,7 @@ static void take_logs(uint32_t which, const int *fds, size_t fd_count) {
         for (size_t i = 0; i < fd_count; i++) close(fds[i]);
         return;
     }
-    if (which & CHANNEL_LOG_ERROR) {
-        dup3(fds[next], LOG_FD, O_CLOEXEC);
-        close(fds[next++]);
-    }
+    if (which & CHANNEL_LOG_ERROR) log_reopened(fds[next++]);
     if (which & CHANNEL_LOG_ACCESS) http_access_reopen(fds[next++]);
 }
 
@@ -393,7 +390,8 @@ static int add_handles(uv_loop_t *loop) {
 /* A line is sent when it ends, as to a terminal: what was printed before a crash has been printed. */
 static void open_output(void) {
     fcntl(LOG_FD, F_SETFD, FD_CLOEXEC);
-    log_set_captured(LOG_FD);
+    fcntl(CAPTURE_FD, F_SETFD, FD_CLOEXEC);
+    log_set_captured(CAPTURE_FD, LOG_FD);
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
 }
 

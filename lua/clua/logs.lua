@@ -100,6 +100,7 @@ function logs.adopt(master, before)
     local ok, message = core.error_log(self.wanted)
     if ok then
       self.error_log = self.wanted
+      core.hand_logs()
     else
       host.log("error", ("cannot open the error log %s: %s: it stays where it was"):format(self.wanted, message))
     end

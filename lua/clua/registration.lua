@@ -20,13 +20,14 @@ local known = {
   term_timeout = "number", hang_timeout = "number", steal_after = "number", slow_after = "number", linger = "number",
   queue_max = "integer", queue_timeout = "number", quarantine = "number", idle_timeout = "number",
   defer_accept = "boolean", watch = "boolean|table", repl = "boolean",
-  access_log = "string|table",
+  access_log = "string|table", output = "string",
 }
 
 local defaults = {
   gone = replies.gone, lost = replies.lost, maxc = 0, max_rss = 0, ready_timeout = 30, term_timeout = 30,
   hang_timeout = 60, steal_after = 0.003, slow_after = 0.02, linger = 0.2, queue_max = 16384, queue_timeout = 10,
   quarantine = 0, idle_timeout = 60, defer_accept = true, repl = false,
+  output = "log",
 }
 
 --- A path as seen from a directory; by default the working directory of this process.
@@ -103,6 +104,9 @@ function registration.new(name, path, given, directory)
   if all.quarantine > 0 and #all.lost > LOST_BYTES then
     usage.fail(2, "register: option 'lost' has %d bytes, at most %d go together with 'quarantine'", #all.lost,
       LOST_BYTES)
+  end
+  if all.output ~= "log" and all.output ~= "inherit" then
+    usage.fail(2, "register: option 'output' must be 'log' or 'inherit', got '%s'", all.output)
   end
   all.watch = watched(all.watch)
   all.name, all.script = text, path:sub(1, 1) == "=" and path or find_script(path)

@@ -3,11 +3,13 @@
 
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
+local dispatch = require "spec.support.dispatch"
 local loop = require "spec.support.loop"
 local proc = require "spec.support.proc"
 local uv = require "luv"
 
 local EXIT_USAGE, EXIT_SYSTEM = 100, 111
+local REOPEN = 35 -- SIGRTMIN+1
 
 local function talk(c, what, text, seconds)
   local conn = assert(client.connect(c:address()))
@@ -227,6 +229,113 @@ describe("what a worker writes", function()
     c:wait_log("worker 1 of .*%[%d+%] warn: the master is gone")
     conn:close()
     c:wait_exit()
+  end)
+end)
+
+describe("what a worker prints, with output = 'inherit',", function()
+  after_each(cluster.cleanup)
+
+  local function script(output, error_log)
+    return dispatch.script {
+      app = "talks", options = { cnum = 1, output = output }, master = { error_log = error_log },
+    }
+  end
+
+  -- What it prints on both ways comes out as it is, what it logs as of any other.
+  local function assert_inherited(c, word)
+    talk(c, "out", word .. " out\n")
+    talk(c, "err", "<3>" .. word .. " err\n")
+    talk(c, "log", "warn " .. word .. " log")
+    c:wait(function() return c.out[#c.out] == word .. " out" end, "standard output")
+    c:wait_log("^<3>" .. word .. " err$")
+    c:wait_log("worker 1 of 127.0.0.1:0%[%d+%] warn: " .. word .. " log$")
+    assert.equal(0, c:count("%] out: "))
+  end
+
+  it("goes where the master prints, past the log, which still has what it logs", function()
+    local c = cluster.up { app = "talks", options = { cnum = 1, output = "inherit" } }
+    assert_inherited(c, "first")
+    local fds = proc.fds(c:workers()[1].pid)
+    for fd = 1, 2 do assert.equal(proc.fds(c.pid)[fd], fds[fd]) end
+    c:stop()
+  end)
+
+  it("goes there after a reload and an upgrade as well; another upgrade brings it into the log, and back", function()
+    local c = cluster.up { dispatch = script "inherit" }
+    local function upgrade(generation, output)
+      local mark = c:mark()
+      cluster.write(c.dir .. "/dispatch.lua", script(output))
+      c:signal("sigusr2")
+      c:wait_log("upgraded, generation " .. generation, mark)
+      return mark
+    end
+    c:signal("sigusr1")
+    c:wait_log("reload of .+ done")
+    assert_inherited(c, "second")
+    local pid = c:workers()[1].pid
+    upgrade(1, "inherit")
+    assert_inherited(c, "third")
+    assert.equal(pid, c:workers()[1].pid)
+    local mark = upgrade(2, "log")
+    c:wait_log("reload of .+ done", mark)
+    talk(c, "out", "captured\n")
+    c:wait_log("worker 1 of 127.0.0.1:0%[%d+%] out: captured$")
+    mark = upgrade(3, "inherit")
+    c:wait_log("reload of .+ done", mark)
+    talk(c, "out", "free\n")
+    c:wait(function() return c.out[#c.out] == "free" end, "standard output")
+    c:stop()
+  end)
+
+  it("goes with the error log: into the new one when that is opened anew, or is another after an upgrade", function()
+    local c = cluster.start { dispatch = script("inherit", "error.log") }
+    local path = c.dir .. "/error.log"
+    local address = wait_text(c, path, "listening on (%S+) for")
+    wait_text(c, path, "all workers ready")
+    function c.address() return address end
+    talk(c, "err", "raw one\n")
+    wait_text(c, path, "\nraw one\n")
+    assert(uv.fs_rename(path, path .. ".1"))
+    c:signal(REOPEN)
+    wait_text(c, path, "log files opened anew")
+    -- The worker is told after that, and serves on meanwhile.
+    c:wait(function()
+      talk(c, "err", "raw two\n")
+      return (proc.read(path) or ""):find("\nraw two\n")
+    end, "the worker to know of it")
+    cluster.write(c.dir .. "/dispatch.lua", script("inherit", "other.log"))
+    c:signal("sigusr2")
+    wait_text(c, c.dir .. "/other.log", "upgraded, generation 1")
+    c:wait(function()
+      talk(c, "err", "raw three\n")
+      return proc.read(c.dir .. "/other.log"):find("\nraw three\n")
+    end, "the worker to know of it")
+    c:stop()
+    assert.same({}, c.out)
+    assert.equal("", c:text())
+  end)
+
+  it("goes there without the master, once that is gone, as does what it logs", function()
+    local c = cluster.up { app = "talks", options = { cnum = 1, output = "inherit" }, files = { wait = "" } }
+    local conn = assert(client.connect(c:address()))
+    assert.equal(200, (conn:request("POST", "/out", nil, "before\n")))
+    talk(c, "child", c.dir .. "/wait")
+    assert(uv.kill(c.pid, "sigkill"))
+    c:wait_log("worker 1 of .*%[%d+%] warn: the master is gone")
+    assert(uv.fs_unlink(c.dir .. "/wait"))
+    c:wait_log("^<3>child complains$")
+    assert.same({ "before", "child speaks" }, c.out)
+    conn:close()
+    c:wait_exit()
+  end)
+
+  it("is not what another word means", function()
+    for _, word in ipairs { "none", "", "Inherit" } do
+      local c = cluster.start { app = "talks", options = { output = word } }
+      assert.equal(EXIT_USAGE, (c:wait_exit()))
+      assert.truthy(c:find(("dispatch.lua:%%d+: register: option 'output' must be 'log' or 'inherit', got '%s'")
+        :format(word)), c:text())
+    end
   end)
 end)
 
