@@ -165,21 +165,27 @@ int http_response_set_header(struct http_exchange *exchange, const char *name, s
     return 0;
 }
 
-bool http_response_get_header(const struct http_exchange *exchange, const char *name, size_t name_len, unsigned n,
-                              const char **value, size_t *value_len) {
+/* In the first `within` bytes of the lines. */
+static bool find_header(const struct http_exchange *exchange, const char *name, size_t name_len, size_t within,
+                        unsigned n, const char **value, size_t *value_len) {
     const char *line_name;
     size_t at = 0, line_len;
-    while (next_line(&exchange->lines, &at, &line_name, &line_len, value, value_len)) {
+    while (at < within && next_line(&exchange->lines, &at, &line_name, &line_len, value, value_len)) {
         if (line_len != name_len || strncasecmp(line_name, name, name_len) != 0) continue;
         if (n-- == 0) return true;
     }
     return false;
 }
 
-bool http_response_has_header(const struct http_exchange *exchange, const char *name, size_t name_len) {
+bool http_response_get_header(const struct http_exchange *exchange, const char *name, size_t name_len, unsigned n,
+                              const char **value, size_t *value_len) {
+    return find_header(exchange, name, name_len, exchange->lines.len, n, value, value_len);
+}
+
+bool http_response_has_header(const struct http_exchange *exchange, const char *name, size_t name_len, size_t within) {
     const char *value;
     size_t value_len;
-    return exchange->lines.len > 0 && http_response_get_header(exchange, name, name_len, 0, &value, &value_len);
+    return find_header(exchange, name, name_len, within, 0, &value, &value_len);
 }
 
 int http_response_add_trailer(struct http_exchange *exchange, const char *name, size_t name_len, const char *value,

@@ -20,7 +20,8 @@ int http_response_remove_header(struct http_exchange *exchange, const char *name
 bool http_response_get_header(const struct http_exchange *exchange, const char *name, size_t name_len, unsigned n,
                               const char **value, size_t *value_len);
 
-bool http_response_has_header(const struct http_exchange *exchange, const char *name, size_t name_len);
+/* Was the name among the header lines when they were `within` bytes long (exchange->lines.len)? */
+bool http_response_has_header(const struct http_exchange *exchange, const char *name, size_t name_len, size_t within);
 
 /* A field behind the body of a chunked answer (RFC 9112 §7.1.2). */
 int http_response_add_trailer(struct http_exchange *exchange, const char *name, size_t name_len, const char *value,

@@ -2,9 +2,11 @@
  * lua/clua/http/file.lua. luv's fstat makes four tables of thirty fields, and every field that Lua sets is a call. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
@@ -55,23 +57,75 @@ static int etag(lua_State *L) {
     return 1;
 }
 
+/* O_NONBLOCK: opening a FIFO must not stop the loop. */
+enum { OPEN_FLAGS = O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY };
+
+static const char *check_path(lua_State *L, bool *whole) {
+    size_t len;
+    const char *path = luaL_checklstring(L, 1, &len);
+    *whole = strlen(path) == len;
+    return path;
+}
+
+/* Pushes descriptor, size, time of the last change in seconds, entity tag. */
+static int push_opened(lua_State *L, int fd, const struct stat *st) {
+    lua_pushinteger(L, fd);
+    lua_pushnumber(L, (lua_Number)st->st_size);
+    lua_pushnumber(L, (lua_Number)st->st_mtim.tv_sec);
+    push_etag(L, st->st_ino, (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec, (uint64_t)st->st_mtim.tv_nsec);
+    return 4;
+}
+
 /* open_file(path): descriptor, size, time of the last change in seconds, entity tag; nil, message, code. Only what is a
  * regular file: a folder is EISDIR, anything else EINVAL. */
 static int open_file(lua_State *L) {
-    size_t len;
-    const char *path = luaL_checklstring(L, 1, &len);
-    if (strlen(path) != len) return fail(L, -1, UV_EINVAL, path);
-    /* O_NONBLOCK: opening a FIFO must not stop the loop. */
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    bool whole;
+    const char *path = check_path(L, &whole);
+    if (!whole) return fail(L, -1, UV_EINVAL, path);
+    int fd = open(path, OPEN_FLAGS);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0) return fail(L, fd, -errno, path);
     if (S_ISDIR(st.st_mode)) return fail(L, fd, UV_EISDIR, path);
     if (!S_ISREG(st.st_mode)) return fail(L, fd, UV_EINVAL, path);
-    lua_pushinteger(L, fd);
-    lua_pushnumber(L, (lua_Number)st.st_size);
-    lua_pushnumber(L, (lua_Number)st.st_mtim.tv_sec);
-    push_etag(L, st.st_ino, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec);
-    return 4;
+    return push_opened(L, fd, &st);
+}
+
+static const char *kind_of(mode_t mode) {
+    return S_ISREG(mode) ? "file" : S_ISDIR(mode) ? "directory" : S_ISFIFO(mode) ? "fifo" : "device";
+}
+
+/* A descriptor, or UV_E*. A kernel that does not know the call is asked once. */
+static int open_in_cache(const char *path, int flags) {
+    static bool is_unknown;
+    if (is_unknown) return UV_ENOSYS;
+    struct open_how how = {.flags = (unsigned)flags, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_CACHED};
+    int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+    is_unknown = fd < 0 && errno == ENOSYS;
+    return fd < 0 ? -errno : fd;
+}
+
+/* Does the kernel remember that there is nothing of this name? Only O_PATH is told so, others get EAGAIN. */
+static bool is_known_to_be_missing(const char *path) {
+    int fd = open_in_cache(path, O_PATH | O_CLOEXEC);
+    if (fd >= 0) close(fd);
+    return fd == UV_ENOENT;
+}
+
+/* open_cached(path): as open_file, with a fifth value, "file", "directory" or another kind. Never waits for a disk, and
+ * follows no symbolic link anywhere in the path: where that cannot be had, it fails with EAGAIN or ELOOP, and on an old
+ * kernel or under a strict seccomp filter with ENOSYS, EINVAL or EPERM (openat2(2), RESOLVE_CACHED: Linux 5.12). */
+static int open_cached(lua_State *L) {
+    bool whole;
+    const char *path = check_path(L, &whole);
+    if (!whole) return fail(L, -1, UV_EINVAL, path);
+    int fd = open_in_cache(path, OPEN_FLAGS);
+    if (fd == UV_EAGAIN && is_known_to_be_missing(path)) fd = UV_ENOENT;
+    struct stat st;
+    if (fd < 0) return fail(L, -1, fd, path);
+    if (fstat(fd, &st) < 0) return fail(L, fd, -errno, path);
+    push_opened(L, fd, &st);
+    lua_pushstring(L, kind_of(st.st_mode));
+    return 5;
 }
 
 static int close_file(lua_State *L) {
@@ -81,28 +135,54 @@ static int close_file(lua_State *L) {
 
 /* ---- the request ----------------------------------------------------------------------------------------------- */
 
-/* asks(res): of the request its method, Accept-Encoding (or nil), and a table of the fields that may make less of a file
- * the answer (RFC 9110 §13, §14), by their names in lower case (nil when it has none of them). Nothing, when the
- * exchange is over. */
+static const char *const condition_names[] = {"if-match", "if-none-match",       "if-modified-since",
+                                              "range",    "if-unmodified-since", "if-range"};
+enum { CONDITIONS = sizeof condition_names / sizeof *condition_names };
+
+/* Pushes a table with the fields that may make less of a file the answer (RFC 9110 §13, §14), by their names in lower
+ * case, or nil when the request has none of them. */
+static void push_conditions(lua_State *L, const struct http_head *head) {
+    lua_pushnil(L);
+    for (int i = 0; i < CONDITIONS; i++) {
+        if (!lua_http_push_header(L, head, condition_names[i], strlen(condition_names[i]))) continue;
+        if (lua_isnil(L, -2)) {
+            lua_createtable(L, 0, 2);
+            lua_replace(L, -3);
+        }
+        lua_setfield(L, -2, condition_names[i]);
+    }
+}
+
+/* asks(res): of the request its method, Accept-Encoding (or nil), and its conditions. Nothing when it is over. */
 static int asks(lua_State *L) {
-    static const char *const names[] = {"if-match", "if-none-match",       "if-modified-since",
-                                        "range",    "if-unmodified-since", "if-range"};
     const struct http_exchange *exchange = lua_http_check(L, 1, &lua_http_response_kind)->exchange;
     if (!exchange) return 0;
     const struct http_head *head = &exchange->head;
     lua_pushlstring(L, head->base, head->target - 1);
     if (!lua_http_push_header(L, head, "accept-encoding", 15)) lua_pushnil(L);
-    bool some = false;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (!lua_http_push_header(L, head, names[i], strlen(names[i]))) continue;
-        if (!some) {
-            lua_createtable(L, 0, 2);
-            lua_insert(L, -2);
+    push_conditions(L, head);
+    return 3;
+}
+
+/* conditions(req): a table with those fields, or nil. Once the script has had req.headers, that table counts: it may
+ * have been changed. */
+static int conditions(lua_State *L) {
+    const struct http_box *box = lua_http_check(L, 1, &lua_http_request_kind);
+    if (!box->exchange) return 0;
+    if (box->has_fields) {
+        lua_getfenv(L, 1);
+        lua_getfield(L, -1, "headers");
+        for (int i = 0; lua_istable(L, 3) && i < CONDITIONS; i++) {
+            lua_getfield(L, 3, condition_names[i]);
+            bool found = !lua_isnil(L, -1);
+            lua_settop(L, 3);
+            if (found) return 1;
         }
-        some = true;
-        lua_setfield(L, -2, names[i]);
+        if (lua_istable(L, 3)) return 0;
+        lua_settop(L, 1);
     }
-    return 2 + some;
+    push_conditions(L, &box->exchange->head);
+    return 1;
 }
 
 /* ---- the answer ------------------------------------------------------------------------------------------------ */
@@ -122,24 +202,19 @@ static bool is_overridden(lua_State *L, const struct http_box *box) {
     return found;
 }
 
-/* The field, unless the script has set it. */
-static int set_default(struct http_exchange *exchange, const char *name, size_t name_len, const char *value, size_t len,
-                       bool look, const char **why) {
-    if (look && http_response_has_header(exchange, name, name_len)) return 0;
-    return http_response_set_header(exchange, name, name_len, value, len, false, why);
-}
-
+/* Those of its fields that the script has not set. */
 static int set_head(lua_State *L, struct http_exchange *exchange, double size, const char **why) {
     static const struct {
         const char *name;
         int value; /* stack index, or 0 */
     } fields[] = {{"ETag", 4}, {"Last-Modified", 5}, {"Accept-Ranges", 0}, {"Content-Type", 6}};
-    bool look = exchange->lines.len > 0;
+    size_t given = exchange->lines.len; /* the script's, before ours */
     int err = 0;
     for (size_t i = 0; i < sizeof fields / sizeof *fields && err == 0; i++) {
         size_t len = 5;
         const char *value = fields[i].value ? luaL_checklstring(L, fields[i].value, &len) : "bytes";
-        err = set_default(exchange, fields[i].name, strlen(fields[i].name), value, len, look, why);
+        if (http_response_has_header(exchange, fields[i].name, strlen(fields[i].name), given)) continue;
+        err = http_response_set_header(exchange, fields[i].name, strlen(fields[i].name), value, len, false, why);
     }
     char length[NUMBER_BYTES];
     int digits = snprintf(length, sizeof length, "%llu", (unsigned long long)size);
@@ -176,7 +251,9 @@ static int answer_file(lua_State *L) {
 }
 
 void lua_http_file_open(lua_State *L) {
-    static const luaL_Reg functions[] = {{"open_file", open_file}, {"close_file", close_file},   {"etag", etag},
-                                         {"asks", asks},           {"answer_file", answer_file}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"open_file", open_file}, {"open_cached", open_cached}, {"close_file", close_file},   {"etag", etag},
+        {"asks", asks},           {"conditions", conditions},   {"answer_file", answer_file}, {NULL, NULL},
+    };
     luaL_register(L, NULL, functions);
 }

@@ -124,7 +124,8 @@ function proceed(chain, index, err)
       if visit or not layer.segments then return invoke(chain, i, visit, err) end
     end
   end
-  return chain.out(err)
+  if chain.out then return chain.out(err) end
+  return final.answer(chain.req, chain.res, err)
 end
 
 --- Sends a request through the chain. `app(req, res, out)` is the same.
@@ -135,7 +136,7 @@ end
 -- @raise nothing of what a middleware raises
 function App:handle(req, res, out)
   req.originalUrl = req.originalUrl or req.url
-  return proceed({ layers = self.layers, req = req, res = res, out = out or final.handler(req, res) }, 1)
+  return proceed({ layers = self.layers, req = req, res = res, out = out }, 1)
 end
 
 function App:__call(req, res, out)

@@ -28,6 +28,7 @@ local cases = {
   { name = "100 KiB", path = "/100k" },
   { name = "64 KiB POST", path = "/echo", kind = "post" },
   { name = "1 MiB file", path = "/file" },
+  { name = "static, 1 KiB", path = "/1k.txt" },
 }
 local FACTS = { "p99", "memory", "start", "growth", "reload", "workers" }
 local SHORT = { ["keep-alive"] = true, ["browser's headers"] = true, ["pipelined x16"] = true, [CLOSE] = true,
@@ -46,7 +47,8 @@ local targets = {
   { "1 KiB", "clua", BASE, 1 },
   { "100 KiB", "clua", BASE, 1 },
   { "64 KiB POST", "clua", BASE, 1 },
-  { "1 MiB file", "clua", BASE, 1 },
+  { "1 MiB file", "clua", BASE, 1 }, -- head and file in one packet on both sides
+  { "static, 1 KiB", "clua", BASE, 1 },
 }
 
 local function parse_arguments()
@@ -168,7 +170,9 @@ end
 local function prepare()
   os.execute("mkdir -p " .. DIR)
   process.write(DIR .. "/file.bin", ("0123456789abcdef"):rep(65536))
+  process.write(DIR .. "/1k.txt", ("0123456789abcdef"):rep(64))
   uv.os_setenv("BENCH_FILE", uv.cwd() .. "/" .. DIR .. "/file.bin")
+  uv.os_setenv("BENCH_FOLDER", uv.cwd() .. "/" .. DIR)
   os.execute(("cc -O2 -o %s/raw_epoll %s/raw_epoll.c"):format(DIR, __dirname))
 end
 

@@ -5,12 +5,13 @@ local process = dofile(__dirname .. "/process.lua")
 local CLUA = os.getenv "CLUA" or "build/clua"
 local DIR = process.DIR
 
-local function nginx(name, defer)
+local function nginx(name, defer, nopush)
   return function(port)
     local dir = uv.cwd() .. "/" .. DIR .. "/" .. name
     os.execute(("mkdir -p '%s'"):format(dir))
     return { "nginx", "-c", process.fill(__dirname .. "/servers/nginx.conf", DIR .. "/" .. name .. ".conf",
-      { DIR = dir, PORT = port, DEFER = defer, FILE = os.getenv "BENCH_FILE" }) }
+      { DIR = dir, PORT = port, DEFER = defer, NOPUSH = nopush or "on", FILE = os.getenv "BENCH_FILE",
+        FOLDER = os.getenv "BENCH_FOLDER" }) }
   end
 end
 
@@ -39,6 +40,8 @@ local servers = {
     { name = "nginx+lua", needs = "nginx", command = nginx("nginx", "") },
     { name = "nginx+lua, deferred", needs = "nginx", only = only(CLOSE),
       command = nginx("nginx_deferred", "deferred") },
+    { name = "nginx, tcp_nopush off", needs = "nginx", only = only("1 MiB file", "static, 1 KiB"),
+      command = nginx("nginx_nopush_off", "", "off") },
     { name = "node", needs = "node", slow = true, command = function(port)
       return { "node", __dirname .. "/servers/node.js", tostring(port) }
     end },

@@ -186,6 +186,32 @@ describe("res:sendFile", function()
     assert.same({ nil, "ECLOSED" }, { result[1], result[3] })
   end)
 
+  it("sends files of every size around the one that is copied, alone and pipelined", function()
+    local text, wanted = "", {}
+    for _, size in ipairs { 1, 8191, 8192, 8193, 16384, 8192, 8192, 8192, 5 } do
+      local name, bytes = size .. ".bin", ("0123456789abcdef"):rep(1024):sub(1, size)
+      write(name, bytes)
+      assert.equal(bytes, get(name).body)
+      text, wanted[#wanted + 1] = text .. ("GET /%s HTTP/1.1\r\nHost: a\r\n\r\n"):format(name), bytes
+    end
+    client:send(text:rep(10))
+    for i = 1, #wanted * 10 do assert.equal(wanted[(i - 1) % #wanted + 1], client:response().body) end
+  end)
+
+  it("ends the connection when a small file is shorter than it was", function()
+    local core = require "clua.core.http"
+    local open_file = core.open_file
+    finally(function() core.open_file = open_file end)
+    core.open_file = function(path)
+      local fd, _, modified, etag = open_file(path)
+      return fd, 11, modified, etag
+    end
+    client:send "GET /digits.txt HTTP/1.1\r\nHost: a\r\n\r\n"
+    client:wait_closed()
+    assert.equal("", client.text)
+    assert.same({ nil, "ECLOSED" }, { result[1], result[3] })
+  end)
+
   it("leaves no descriptor open", function()
     local function count()
       local n, handle = 0, uv.fs_scandir("/proc/self/fd")
@@ -199,6 +225,70 @@ describe("res:sendFile", function()
     get "folder"
     get("digits.txt", "Range: bytes=0-1,3-4\r\n")
     assert.equal(before, count())
+  end)
+end)
+
+describe("res:sendFile beside other headers", function()
+  local path, client, before
+
+  setup(function()
+    path = os.tmpname()
+    local handle = assert(io.open(path, "wb"))
+    handle:write("0123456789")
+    handle:close()
+    client = peer.connect(http.createServer(function(_, res)
+      before(res)
+      res:sendFile(path)
+    end))
+  end)
+
+  teardown(function()
+    client:close()
+    os.remove(path)
+  end)
+
+  local function get() return client:request "GET / HTTP/1.1\r\nHost: a\r\n\r\n" end
+
+  it("leaves those that the script has set, whatever their case", function()
+    before = function(res)
+      res:setHeader("etag", '"mine"')
+      res:setHeader("CONTENT-TYPE", "text/x-mine")
+      res:setHeader("X-Other", { "a", "b" })
+      res.statusCode = 404
+    end
+    local response = get()
+    assert.same({ 404, '"mine"', "text/x-mine", "10", "a, b" }, { response.status, response.headers.etag,
+      response.headers["content-type"], response.headers["content-length"], response.headers["x-other"] })
+    assert.equal("0123456789", response.body)
+  end)
+
+  it("says the length of the file, whatever was said before", function()
+    before = function(res) res:setHeader("Content-Length", 3) end
+    local response = get()
+    assert.same({ "10", "0123456789" }, { response.headers["content-length"], response.body })
+  end)
+
+  it("asks each method that has been replaced", function()
+    for _, name in ipairs { "setHeader", "write", "finish" } do
+      local called
+      before = function(res)
+        local real = res[name]
+        res[name] = function(...)
+          called = true
+          return real(...)
+        end
+      end
+      assert.same({ "0123456789", true }, { get().body, called }, name)
+    end
+  end)
+
+  it("lets onHead see the final head, and filter", function()
+    before = function(res)
+      res:onHead(function()
+        res:setHeader("X-Length", res:getHeader "Content-Length")
+      end)
+    end
+    assert.equal("10", get().headers["x-length"])
   end)
 end)
 
@@ -244,6 +334,17 @@ describe("clua.connect.static in a server", function()
     assert.truthy(response.body:find("bytes 0-0/10\r\n\r\n0\r\n", 1, true))
     assert.truthy(response.body:find("bytes 9-9/10\r\n\r\n9\r\n", 1, true))
     assert.equal(416, get("Range: bytes=10-\r\n").status)
+  end)
+
+  it("minds what a middleware has taken from req.headers", function()
+    client:close()
+    client = peer.connect(http.createServer(connect(function(req, _, next)
+      req.headers.range = nil
+      next()
+    end, connect.static(directory))))
+    local response = get "Range: bytes=2-4\r\n"
+    assert.same({ 200, "0123456789" }, { response.status, response.body })
+    assert.equal(304, get("If-None-Match: " .. response.headers.etag .. "\r\n").status)
   end)
 
   it("sends a range only of the file that If-Range names", function()

@@ -304,12 +304,68 @@ describe("clua.connect.static", function()
     end)
   end)
 
+  describe("what is opened without a thread", function()
+    local function threads_used(url)
+      local open, count = uv.fs_open, 0
+      uv.fs_open = function(...) -- luacheck: ignore 122
+        count = count + 1
+        return open(...)
+      end
+      local ok, res = pcall(get, url)
+      uv.fs_open = open -- luacheck: ignore 122
+      assert.is_true(ok, res)
+      return count, res
+    end
+
+    it("is what the kernel has in its cache: files, folders, and that a name is not there", function()
+      get "/hello.txt"
+      local fd, message, code = require("clua.core.http").open_cached(root .. "/hello.txt")
+      if not fd and code ~= "ENOENT" then pending("openat2() is no help here: " .. message) end
+      uv.fs_close(fd)
+      for url, status in pairs { ["/sub/main.html"] = 200, ["/sub"] = 301, ["/nowhere"] = 404, ["/pipe"] = 404 } do
+        get(url)
+        local count, res = threads_used(url)
+        assert.same({ 0, status }, { count, res.statusCode }, url)
+      end
+    end)
+
+    it("is nothing with a symbolic link in it", function()
+      for _, url in ipairs { "/link.txt", "/link_sub/main.html" } do
+        local count, res = threads_used(url)
+        assert.equal(1, count, url)
+        assert.equal(200, res.statusCode)
+      end
+    end)
+
+    it("is nothing on a kernel or under a filter that cannot", function()
+      local core = require "clua.core.http"
+      local real = core.open_cached
+      for _, code in ipairs { "ENOSYS", "EPERM", "EINVAL", "EAGAIN" } do
+        core.open_cached = function(path) return nil, code .. ": " .. path, code end
+        local ok, count, res = pcall(threads_used, "/hello.txt")
+        core.open_cached = real
+        assert.is_true(ok, count)
+        assert.same({ 1, 200, "hello\n" }, { count, res.statusCode, res:body() })
+      end
+    end)
+
+    it("is found when the root has been removed and made again", function()
+      assert(uv.fs_mkdir(dir .. "/built", tonumber("755", 8)))
+      local handler = static(dir .. "/built", { fallthrough = false })
+      assert.equal(404, fakes.send(handler, "/page.html").statusCode)
+      assert(uv.fs_rmdir(dir .. "/built"))
+      assert(uv.fs_mkdir(dir .. "/built", tonumber("755", 8)))
+      write("built/page.html", "<p>new")
+      assert.equal("<p>new", fakes.send(handler, "/page.html"):body())
+    end)
+  end)
+
   describe("trouble of our own", function()
     it("is an error, with and without fallthrough", function()
       for _, fallthrough in ipairs { true, false } do
         local open = uv.fs_open
         uv.fs_open = function(_, _, _, callback) callback("EMFILE: too many open files: x") end -- luacheck: ignore 122
-        local ok, res = pcall(get, "/hello.txt", nil, { fallthrough = fallthrough })
+        local ok, res = pcall(get, "/link.txt", nil, { fallthrough = fallthrough })
         uv.fs_open = open -- luacheck: ignore 122
         assert.is_true(ok)
         assert.equal(500, res.statusCode)
@@ -321,7 +377,7 @@ describe("clua.connect.static", function()
       it(("in %s closes the file"):format(name), function()
         local real = uv[name]
         uv[name] = function(...) select(-1, ...)("EIO: i/o error") end
-        local ok, res = pcall(get, "/hello.txt")
+        local ok, res = pcall(get, "/link.txt")
         uv[name] = real
         assert.is_true(ok)
         assert.equal(500, res.statusCode)

@@ -127,17 +127,17 @@ local function serve(req, res, directory, hidden)
   local _, raw = paths.split(req.url)
   local relative, status = paths.relative(raw, hidden)
   if not relative then return status, "refused path" end
-  local fd, stat, message = root_of.open(directory, relative)
-  if not fd then return stat, message end
+  local fd, kind, message = root_of.open(directory, relative)
+  if not fd then return kind, message end
   local _, original = paths.split(req.originalUrl or req.url)
   local list
-  if stat.type == "directory" and original:sub(-1) == "/" then
+  if kind == "directory" and original:sub(-1) == "/" then
     local ok
     ok, list, message = pcall(read, fd, hidden)
     if not ok then list, message = nil, list end
   end
   root_of.close(fd)
-  if stat.type ~= "directory" then return 404, "not a directory" end
+  if kind ~= "directory" then return 404, "not a directory" end
   if original:sub(-1) ~= "/" then return paths.add_slash(req, res) end
   if not list then return 500, message end
   answer(req, res, list)

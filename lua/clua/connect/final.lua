@@ -79,13 +79,16 @@ end
 -- @tparam table res
 -- @treturn function(err)
 function final.handler(req, res)
-  return function(err)
-    local status = err and final.status_of(err) or 404
-    if status >= 500 then final.log_error(req, err) end
-    if res.finished then return end
-    if not res.headersSent then return answer(req, res, status, err) end
-    res:destroy()
-  end
+  return function(err) return final.answer(req, res, err) end
+end
+
+--- What that `next` does.
+function final.answer(req, res, err)
+  local status = err and final.status_of(err) or 404
+  if status >= 500 then final.log_error(req, err) end
+  if res.finished then return end
+  if not res.headersSent then return answer(req, res, status, err) end
+  res:destroy()
 end
 
 return final

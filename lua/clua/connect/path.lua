@@ -3,12 +3,15 @@
 
 local path = {}
 
+local SLASH = ("/"):byte()
+
 --- Splits a request target.
 -- @tparam string url "/a/b?c", or the absolute form "http://host/a/b?c" that proxies send
 -- @treturn string scheme and host of the absolute form, else ""
 -- @treturn string the path, still encoded; begins with "/" unless the target is "*" or empty
 -- @treturn string what follows the path, "?" included, or ""
 function path.split(url)
+  if url:byte() == SLASH and not url:find("[?#]") then return "", url, "" end
   local origin = url:match("^%a[%w+.-]*://[^/?#]*") or ""
   local rest = url:sub(#origin + 1)
   local raw, query = rest:match("^([^?#]*)(.*)$")

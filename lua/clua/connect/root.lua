@@ -3,6 +3,8 @@
 
 local uv = require "luv"
 local async = require "clua.async"
+local condition = require "clua.connect.condition"
+local core = require "clua.core.http"
 local usage = require "clua.usage"
 
 local root = {}
@@ -15,13 +17,15 @@ local OPEN_STATUS = {
   EACCES = 403, ELOOP = 404, ENAMETOOLONG = 404, ENOENT = 404, ENOTDIR = 404, ENXIO = 403, EPERM = 403,
 }
 
---- Closes a descriptor. Nobody waits for this: a client that has gone is no reason to keep the coroutine.
-function root.close(fd)
-  uv.fs_close(fd, function() end)
-end
+-- What core.open_cached says for sure. Anything else, a symbolic link and a cold cache above all, is looked at by a
+-- thread, which may wait for the disk.
+local CERTAIN = { EACCES = true, ENAMETOOLONG = true, ENOENT = true, ENOTDIR = true }
 
--- What the open file is: its stat when it may be served, or nil, status, message. The kernel is asked where the
--- descriptor leads; a check of the name before or after opening could be outrun by a change of a link.
+--- Closes a descriptor of root.open().
+root.close = core.close_file
+
+-- What the open file is: its stat when it is below the directory, or nil, status, message. The kernel is asked where
+-- the descriptor leads; a check of the name before or after opening could be outrun by a change of a link.
 local function inspect(fd, directory)
   local stat, message = async.call(uv.fs_fstat, fd)
   if not stat then return nil, 500, message end
@@ -29,23 +33,39 @@ local function inspect(fd, directory)
   if not real then return nil, 500, "cannot see where an open file leads: " .. why end
   local prefix = directory == "/" and directory or directory .. "/"
   if real ~= directory and real:sub(1, #prefix) ~= prefix then return nil, 403, "outside of the root" end
-  if stat.type ~= "file" and stat.type ~= "directory" then return nil, 403, "a " .. stat.type .. " is not served" end
   return stat
 end
 
---- Opens a file or directory.
--- @tparam string directory of root.real()
--- @tparam string relative of clua.connect.path
--- @treturn number|nil descriptor, which the caller closes; or nil, status, message
--- @treturn table its stat
-function root.open(directory, relative)
-  local fd, message, code = async.call(uv.fs_open, directory .. "/" .. relative, OPEN_FLAGS, 0)
+local function open_by_thread(directory, path)
+  local fd, message, code = async.call(uv.fs_open, path, OPEN_FLAGS, 0)
   if not fd then return nil, OPEN_STATUS[code] or 500, message end
   local ok, stat, status, why = pcall(inspect, fd, directory)
-  if ok and stat then return fd, stat end
+  if ok and stat then return fd, stat.size, stat.mtime.sec, condition.etag(stat), stat.type end
   root.close(fd)
   if not ok then error(stat, 0) end
   return nil, status, why
+end
+
+--- Opens a file or directory. What the kernel has in its cache, which is next to everything, is opened at once; for the
+-- rest the coroutine waits.
+-- @tparam string directory of root.real()
+-- @tparam string relative of clua.connect.path
+-- @treturn number|nil descriptor, which the caller closes; or nil, status, message
+-- @treturn string "file" or "directory"
+-- @treturn number size in bytes
+-- @treturn number time of the last change, whole seconds since 1970
+-- @treturn string its entity tag, see clua.connect.condition
+function root.open(directory, relative)
+  local path = directory .. "/" .. relative
+  local fd, size, modified, etag, kind = core.open_cached(path)
+  if not fd then
+    if CERTAIN[modified] then return nil, OPEN_STATUS[modified], size end
+    fd, size, modified, etag, kind = open_by_thread(directory, path)
+    if not fd then return nil, size, modified end
+  end
+  if kind == "file" or kind == "directory" then return fd, kind, size, modified, etag end
+  root.close(fd)
+  return nil, 403, "a " .. kind .. " is not served"
 end
 
 --- The real path of a directory; wrong use is an error at `level`. Followed once, now: a link that is changed later

@@ -8,6 +8,7 @@
 local condition = require "clua.connect.condition"
 local file = require "clua.http.file"
 local final = require "clua.connect.final"
+local memo = require "clua.memo"
 local mime = require "clua.mime"
 local options = require "clua.options"
 local paths = require "clua.connect.path"
@@ -16,21 +17,19 @@ local usage = require "clua.usage"
 
 -- ---- answers ---------------------------------------------------------------------------------------------------
 
-local function send_file(req, res, fd, stat, name, settings)
-  local etag, modified = condition.etag(stat), stat.mtime.sec
-  local status = condition.status(req.headers, etag, modified)
-  if status == 412 then return status end
+local function send_file(req, res, method, settings, name, fd, size, modified, etag)
+  local headers = file.conditions(req)
+  if headers and condition.status(headers, etag, modified) == 412 then return 412 end
   if settings.cache_control then res:setHeader("Cache-Control", settings.cache_control) end
-  file.answer(res, fd, stat.size, etag, modified, mime.type(name), req.method, req.headers)
-  return status
+  file.answer(res, fd, size, etag, modified, mime.type(name), method, headers)
 end
 
 -- The file that a request names, relative to the root. A middleware mounted at /docs sees "/" for /docs too, whose
 -- relative links would go astray: that is the directory without its slash.
 local function name_of(req, settings)
   local _, raw = paths.split(req.url)
-  local relative, status = paths.relative(raw, settings.dotfiles)
-  if not relative then return nil, status, "refused path" end
+  local relative = settings.relative(raw)
+  if type(relative) == "number" then return nil, relative, "refused path" end
   if relative ~= "" and relative:sub(-1) ~= "/" then return relative end
   if relative == "" and req.originalUrl then
     local _, original = paths.split(req.originalUrl)
@@ -41,16 +40,16 @@ local function name_of(req, settings)
 end
 
 -- Answers, and returns nothing; or returns status and message of why it did not.
-local function serve(req, res, settings)
+local function serve(req, res, method, settings)
   local name, status, message = name_of(req, settings)
   if not name then return status, message end
-  local fd, stat, why = root_of.open(settings.root, name)
-  if not fd then return stat, why end
-  if stat.type == "directory" then
+  local fd, kind, size, modified, etag = root_of.open(settings.root, name)
+  if not fd then return kind, size end
+  if kind == "directory" then
     root_of.close(fd)
     return paths.add_slash(req, res)
   end
-  local ok, result = pcall(send_file, req, res, fd, stat, name, settings)
+  local ok, result = pcall(send_file, req, res, method, settings, name, fd, size, modified, etag)
   root_of.close(fd)
   if not ok then error(result, 0) end
   if result == 412 then return 412, "precondition failed" end
@@ -76,6 +75,10 @@ local function settings_of(root, given)
     usage.fail(2, "%s: option 'index' must be a file name or false", NAME)
   end
   if settings.max_age == true then usage.fail(2, "%s: option 'max_age' must be a number of seconds or false", NAME) end
+  settings.relative = memo(function(raw)
+    local relative, status = paths.relative(raw, settings.dotfiles)
+    return relative or status
+  end)
   settings.cache_control = settings.max_age and ("public, max-age=%d"):format(settings.max_age)
   settings.root = root_of.real(NAME, root, 2)
   return settings
@@ -99,14 +102,15 @@ end
 local function static(root, given)
   local settings = settings_of(root, given)
   return function(req, res, next)
-    next = next or final.handler(req, res)
     local status, message
-    if req.method == "GET" or req.method == "HEAD" then
-      status, message = serve(req, res, settings)
+    local method = req.method
+    if method == "GET" or method == "HEAD" then
+      status, message = serve(req, res, method, settings)
     else
-      status, message = 405, "method " .. tostring(req.method)
+      status, message = 405, "method " .. tostring(method)
     end
     if not status then return end
+    next = next or final.handler(req, res)
     if status < 500 and status ~= 412 and settings.fallthrough then return next() end
     if status == 405 then res:setHeader("Allow", "GET, HEAD") end
     return next { status = status, message = message }

@@ -125,6 +125,14 @@ local function conditional(res, fd, size, etag, modified, content_type, method, 
   return send_part(res, fd, part[1], part[2] - part[1] + 1, method)
 end
 
+--- The fields of a request that may make less of a file the answer, and perhaps others.
+-- @param req
+-- @treturn table|nil names in lower case; nil when it has none of them
+function file.conditions(req)
+  if type(req) == "userdata" then return core.conditions(req) end
+  return req.headers
+end
+
 -- All of the file in one call of C, where nobody wants a say. Returns true; nil, message, code; or false: not so.
 local function answer_at_once(res, fd, size, etag, modified, content_type)
   local sent, ended, code = core.answer_file(res, fd, size, etag, date.format(modified), content_type)
@@ -141,11 +149,11 @@ end
 -- @tparam number modified seconds since 1970
 -- @tparam string content_type
 -- @tparam string method of the request
--- @tparam ?table headers of the request, names in lower case; of use are Range and the conditions. nil: none of those
+-- @tparam ?table headers see file.conditions
 -- @treturn boolean|nil true; nil, message, code
 -- @raise only where a middleware has its own res:write: the file cannot be read to the end
 function file.answer(res, fd, size, etag, modified, content_type, method, headers)
-  if not headers then
+  if not headers and type(res) == "userdata" then
     local sent, message, code = answer_at_once(res, fd, size, etag, modified, content_type)
     if sent ~= false then return sent, message, code end
   end

@@ -1,9 +1,11 @@
 -- The handlers that every server of the bench has.
 local cluster = require "clua"
 local cjson = require "cjson"
+local connect = require "clua.connect"
 local http = require "clua.http"
 
-local FILE = os.getenv "BENCH_FILE"
+-- A file of 1 MiB, and the folder of small ones.
+local FILE, FOLDER = os.getenv "BENCH_FILE", os.getenv "BENCH_FOLDER"
 local body_1k, body_100k = ("x"):rep(1024), ("x"):rep(100 * 1024)
 local routes = {
   ["/"] = function(_, res) res:finish("hello world\n") end,
@@ -20,6 +22,10 @@ local routes = {
   ["/echo"] = function(req, res) res:finish(req:body()) end,
   ["/file"] = function(_, res) res:sendFile(FILE) end,
 }
+if FOLDER then
+  local app = connect(connect.static(FOLDER))
+  routes["/1k.txt"] = function(req, res) app(req, res) end
+end
 
 local server = http.createServer(function(req, res)
   routes[req.url](req, res)

@@ -17,7 +17,8 @@ const routes = {
     const parts = []
     req.on('data', (part) => parts.push(part)).on('end', () => res.end(Buffer.concat(parts)))
   },
-  '/file': (req, res) => fs.createReadStream(process.env.BENCH_FILE).pipe(res)
+  '/file': (req, res) => fs.createReadStream(process.env.BENCH_FILE).pipe(res),
+  '/1k.txt': (req, res) => fs.createReadStream(process.env.BENCH_FOLDER + '/1k.txt').pipe(res)
 }
 const server = http.createServer({ keepAliveTimeout: 75000 }, (req, res) => {
   const body = { '/': 12, '/headers': 12, '/1k': 1024, '/100k': 102400 }[req.url]
