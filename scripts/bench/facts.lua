@@ -8,6 +8,7 @@ local servers = dofile(__dirname .. "/servers.lua")
 local facts = {}
 
 local KEEP_ALIVE = { name = "keep-alive", path = "/" }
+local WORK = { name = "100 us of Lua", path = "/work" }
 local REQUEST = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 local port = 18200
 
@@ -158,18 +159,54 @@ function facts.reload()
   return found
 end
 
---- Throughput on both processors, the client's share included: 4 workers must not lose to 1.
+-- Calls fn(server) with a server of the list that runs.
+local function with_server(name, command, fn)
+  port = port + 1
+  local server = { port = port }
+  local ended
+  server.pid, ended = process.start(command(port), "0,1")
+  local ok, result = xpcall(function()
+    process.wait_for(port, name)
+    return fn(server)
+  end, debug.traceback)
+  process.finish(server.pid, ended)
+  if not ok then error(result, 0) end
+  return result
+end
+
+-- The peers with workers: name, and command(count) for servers.
+local function peers_with_workers()
+  local list = { { "clua", function(count) return servers.clua { workers = count } end } }
+  if process.exists "nginx" then
+    list[2] = { "nginx + Lua", function(count) return servers.nginx("nginx_workers", { workers = count }) end }
+  end
+  return list
+end
+
+--- Throughput on two processors: that of 1 worker to that of 4, of clua and of nginx. The client has the same two. A
+-- handler that does nothing leaves most of the work to the client, which every wake-up of a worker then interrupts.
 function facts.workers(options)
-  local rates = { {}, {} }
-  for i = 1, options.short and 1 or 3 do
-    for at, count in ipairs { 1, 4 } do
-      with_clua({ workers = count, pin = "0,1" }, function(server)
-        rates[at][i] = measure.saturate(server, KEEP_ALIVE, options.seconds, { pinned = false }).rate
-      end)
+  local found, peers = {}, peers_with_workers()
+  local function rate(peer, count, case)
+    return with_server(peer[1], peer[2](count), function(server)
+      measure.saturate(server, case, 1, { pinned = false }) -- warm
+      return measure.saturate(server, case, options.seconds, { pinned = false }).rate
+    end)
+  end
+  for _, case in ipairs { WORK, KEEP_ALIVE } do
+    local ratios = {}
+    for i = 1, options.short and 1 or 3 do
+      for at, peer in ipairs(peers) do
+        ratios[at] = ratios[at] or {}
+        ratios[at][i] = rate(peer, 1, case) / rate(peer, 4, case)
+      end
+    end
+    for at, peer in ipairs(peers) do
+      found[#found + 1] = { ("%s: throughput of 1 worker, to that of 4, %s"):format(case.name, peer[1]),
+        measure.median(ratios[at]), "x", at == 1 and 1.0 or nil }
     end
   end
-  local one, four = measure.median(rates[1]), measure.median(rates[2])
-  return { { "throughput of 1 worker, to that of 4", one / four, "x", 1.0 } }
+  return found
 end
 
 return facts

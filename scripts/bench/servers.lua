@@ -5,13 +5,14 @@ local process = dofile(__dirname .. "/process.lua")
 local CLUA = os.getenv "CLUA" or "build/clua"
 local DIR = process.DIR
 
-local function nginx(name, defer, nopush)
+--- nginx with options: deferred (false), nopush ("on"), workers (1).
+local function nginx(name, options)
   return function(port)
     local dir = uv.cwd() .. "/" .. DIR .. "/" .. name
     os.execute(("mkdir -p '%s'"):format(dir))
     return { "nginx", "-c", process.fill(__dirname .. "/servers/nginx.conf", DIR .. "/" .. name .. ".conf",
-      { DIR = dir, PORT = port, DEFER = defer, NOPUSH = nopush or "on", FILE = os.getenv "BENCH_FILE",
-        FOLDER = os.getenv "BENCH_FOLDER" }) }
+      { DIR = dir, PORT = port, DEFER = options.deferred and "deferred" or "", NOPUSH = options.nopush or "on",
+        WORKERS = options.workers or 1, WORK = uv.fs_realpath(__dirname .. "/servers/work.lua"), FILE = os.getenv "BENCH_FILE", FOLDER = os.getenv "BENCH_FOLDER" }) }
   end
 end
 
@@ -33,15 +34,16 @@ local CLOSE = "connection per request"
 
 local servers = {
   clua = clua,
+  nginx = nginx,
   -- In the order in which they are measured and printed; `only`: the cases that they take part in.
   list = {
     { name = "clua", command = clua {} },
     { name = "clua, not deferred", command = clua { defer_accept = false }, only = only(CLOSE) },
-    { name = "nginx+lua", needs = "nginx", command = nginx("nginx", "") },
+    { name = "nginx+lua", needs = "nginx", command = nginx("nginx", {}) },
     { name = "nginx+lua, deferred", needs = "nginx", only = only(CLOSE),
-      command = nginx("nginx_deferred", "deferred") },
+      command = nginx("nginx_deferred", { deferred = true }) },
     { name = "nginx, tcp_nopush off", needs = "nginx", only = only("1 MiB file", "static, 1 KiB"),
-      command = nginx("nginx_nopush_off", "", "off") },
+      command = nginx("nginx_nopush_off", { nopush = "off" }) },
     { name = "node", needs = "node", slow = true, command = function(port)
       return { "node", __dirname .. "/servers/node.js", tostring(port) }
     end },

@@ -6,9 +6,14 @@ local http = require "clua.http"
 
 -- A file of 1 MiB, and the folder of small ones.
 local FILE, FOLDER = os.getenv "BENCH_FILE", os.getenv "BENCH_FOLDER"
+local work = dofile(__dirname .. "/work.lua")
 local body_1k, body_100k = ("x"):rep(1024), ("x"):rep(100 * 1024)
 local routes = {
   ["/"] = function(_, res) res:finish("hello world\n") end,
+  ["/work"] = function(_, res)
+    work()
+    res:finish("hello world\n")
+  end,
   ["/headers"] = function(req, res)
     local headers = req.headers
     res:finish(#headers["user-agent"] + #headers["accept-language"] > 0 and "hello world\n" or "")
