@@ -10,9 +10,14 @@ local function nginx(name, options)
   return function(port)
     local dir = uv.cwd() .. "/" .. DIR .. "/" .. name
     os.execute(("mkdir -p '%s'"):format(dir))
-    return { "nginx", "-c", process.fill(__dirname .. "/servers/nginx.conf", DIR .. "/" .. name .. ".conf",
-      { DIR = dir, PORT = port, DEFER = options.deferred and "deferred" or "", NOPUSH = options.nopush or "on",
-        WORKERS = options.workers or 1, WORK = uv.fs_realpath(__dirname .. "/servers/work.lua"), FILE = os.getenv "BENCH_FILE", FOLDER = os.getenv "BENCH_FOLDER" }) }
+    local values = {
+      DIR = dir, PORT = port, WORKERS = options.workers or 1,
+      DEFER = options.deferred and "deferred" or "", NOPUSH = options.nopush or "on",
+      FILE = os.getenv "BENCH_FILE", FOLDER = os.getenv "BENCH_FOLDER",
+      WORK = uv.fs_realpath(__dirname .. "/servers/work.lua"),
+    }
+    return { "nginx", "-c",
+      process.fill(__dirname .. "/servers/nginx.conf", ("%s/%s.conf"):format(DIR, name), values) }
   end
 end
 
