@@ -127,13 +127,14 @@ end
 
 --- Hands code to a worker; answer() comes when it has been run, when the worker is gone, or when that takes too long.
 -- @tparam table worker of clua.supervisor
--- @tparam string code
+-- @tparam table request `code`, or `prefix` of a word that is to be completed
 -- @tparam function answer
-function Control:evaluate(worker, code, answer)
+function Control:evaluate(worker, request, answer)
   self.last_evaluation = self.last_evaluation + 1
   local id, timer = self.last_evaluation, unref(uv.new_timer())
-  local ok, message, failure = require("clua.core.master").deliver(worker.serial, wire.encode({ id = id, code = code },
-    "master", 0), true)
+  -- With code in any case: a worker from before an upgrade may know of nothing else.
+  local bytes = wire.encode({ id = id, code = request.code or "", prefix = request.prefix }, "master", 0)
+  local ok, message, failure = require("clua.core.master").deliver(worker.serial, bytes, true)
   if not ok then
     timer:close()
     return answer(nil, "the worker cannot be reached: " .. message, failure)

@@ -73,10 +73,24 @@ function evaluate.code(code)
   return answer
 end
 
---- What comes from the master: bytes of { id =, code = }; the answer goes back with send(name, bytes).
+--- The words that may follow a prefix, as many as fit into the answer; see repl.complete.
+-- @tparam string prefix
+-- @treturn table `ok`, `words`
+function evaluate.words(prefix)
+  local words, bytes = {}, 0
+  for i, word in ipairs(repl.complete(prefix, environment)) do
+    bytes = bytes + #word + 4 -- its length in the packet
+    if bytes > OUTPUT_BYTES then break end
+    words[i] = word
+  end
+  return { ok = true, words = words }
+end
+
+--- What comes from the master: bytes of { id =, code = } or { id =, prefix = }; the answer goes back with
+-- send(name, bytes).
 function evaluate.run(bytes, send)
   local request = wire.decode(bytes)
-  local answer = evaluate.code(request.code)
+  local answer = request.prefix and evaluate.words(request.prefix) or evaluate.code(request.code)
   answer.id = request.id
   local ok, message = send(evaluate.REPLY, (wire.encode(answer, "worker", 0)))
   if not ok then host.log("warn", "the answer of the code that was run is lost: " .. message) end

@@ -7,7 +7,8 @@
 --     { error = "..." }                   message with a short traceback
 --
 -- `evaluator(env)` makes one that runs text in this process. `clua repl` talks to any of the same form, so that one may
--- send the text to a worker instead; so may `complete(prefix) -> array of words`.
+-- send the text to a worker instead; so may `complete(prefix, reply)`, which returns an array of words, or nil when
+-- `reply(words)` follows.
 -- @module clua.repl
 
 local inspect = require "clua.repl.inspect"
@@ -84,12 +85,15 @@ end
 local KEYWORDS = { "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "if", "in", "local",
   "nil", "not", "or", "repeat", "return", "then", "true", "until", "while" }
 
--- Fields of a value, and of what its metatable's __index leads to.
+-- A table may be large, and whoever has it may serve others: keys that are looked at, words that are found.
+local KEYS, WORDS, WORD_BYTES = 20000, 500, 128
+
+-- Fields of a value, and of what its metatable's __index leads to, until visit() returns false.
 local function fields_of(value, visit)
   for _ = 1, 10 do
     if type(value) == "table" then
       for key in next, value do
-        if type(key) == "string" and key:find("^[%a_][%w_]*$") then visit(key) end
+        if not visit(key) then return end
       end
     end
     local meta = debug.getmetatable(value)
@@ -108,13 +112,14 @@ local function field(value, name)
   end
 end
 
---- The words that may follow: globals, keywords, and fields behind "." and ":". Runs nothing of the application.
+--- The words that may follow: globals, keywords, and fields behind "." and ":". Runs nothing of the application. At
+-- most 500, of what is among the first 20,000 keys.
 -- @tparam string prefix what stands before the cursor, from the last word on, such as "string.re"
 -- @tparam[opt] table env as for evaluator()
 -- @treturn table sorted array of words that take the place of the prefix
 function repl.complete(prefix, env)
   local path, last = prefix:match("^(.*[.:])([%w_]*)$")
-  local value, list, known = env or _G, {}, {}
+  local value, list, known, keys = env or _G, {}, {}, 0
   for name in (path or ""):gmatch("[^.:]+") do value = field(value, name) end
   if value == nil then return list end
   local function add(word)
@@ -122,7 +127,11 @@ function repl.complete(prefix, env)
     known[word] = true
     list[#list + 1] = (path or "") .. word
   end
-  fields_of(value, add)
+  fields_of(value, function(key)
+    keys = keys + 1
+    if type(key) == "string" and #key <= WORD_BYTES and key:find("^[%a_][%w_]*$") then add(key) end
+    return keys < KEYS and #list < WORDS
+  end)
   if not path then
     for _, word in ipairs(KEYWORDS) do add(word) end
   end

@@ -38,12 +38,30 @@ describe("code in a worker", function()
     c:stop()
   end)
 
-  it("is not, unless the registration allows it", function()
+  it("is not, unless the registration allows it; nor are its names told", function()
     local c = up { cnum = 1 }
     local conn = control.connect(c)
-    local answer = control.ask(conn, { op = "evaluate", worker = 1, code = "os.exit(9)" })
-    assert.same({ false, "EACCES" }, { answer.ok, answer.code })
-    assert.truthy(answer.error:find("register it with repl = true", 1, true))
+    for _, request in ipairs { { op = "evaluate", code = "os.exit(9)" }, { op = "complete", prefix = "count" } } do
+      request.worker = 1
+      local answer = control.ask(conn, request)
+      assert.same({ false, "EACCES" }, { answer.ok, answer.code })
+      assert.truthy(answer.error:find("register it with repl = true", 1, true))
+    end
+    conn:close()
+    c:stop()
+  end)
+
+  it("is completed by the names that the worker has, without a word in the log", function()
+    local c = up { cnum = 2, repl = true }
+    local conn = control.connect(c)
+    for _, member in ipairs(c:workers()) do
+      local answer = control.ask(conn, { op = "complete", worker = member.id, prefix = "count" })
+      assert.same({ { "counter" }, member.pid }, { answer.result.words, answer.result.pid })
+    end
+    local pid = c:workers()[1].pid
+    assert.equal("ESRCH", control.ask(conn, { op = "complete", worker = 1, pid = pid + 1, prefix = "" }).code)
+    assert.equal("EINVAL", control.ask(conn, { op = "complete", worker = 1 }).code)
+    assert.equal(0, c:count("control socket:"))
     conn:close()
     c:stop()
   end)
@@ -106,6 +124,10 @@ describe("code in a worker", function()
       local remote = require("clua.control.remote").open { worker = 1 }
       local answer = remote:evaluate "counter"
       print(answer.values[1], (remote:evaluate("for i = 1, 2 do")).incomplete)
+      print(unpack(remote:complete "count"))
+      local lies = "{ 'count\\27[31m', 7, 'other', 'count_2', {} }"
+      remote:evaluate("require('clua.evaluate').words = function() return { words = " .. lies .. " } end")
+      print(unpack(remote:complete "count"))
       local evaluator = remote:evaluator()
       local texts = { "print 'hi' return 1, 'two'", "do error 'no' end", "for", "local x" }
       local function go_on()
@@ -119,7 +141,8 @@ describe("code in a worker", function()
       go_on()
     ]])
     local out, err, code = control.run(c, c.dir .. "/remote.lua")
-    local expected = '41\ttrue\nnil\thi\n1\n"two"\tnil\nnil\tnil\trepl:1: no\ntrue\tnil\tnil\nnil\t\tnil\n'
+    local expected = '41\ttrue\ncounter\ncount_2\n' ..
+      'nil\thi\n1\n"two"\tnil\nnil\tnil\trepl:1: no\ntrue\tnil\tnil\nnil\t\tnil\n'
     assert.same({ expected, "", 0 }, { out, err, code })
     assert.truthy(uv.fs_unlink(c.dir .. "/remote.lua"))
     c:stop()

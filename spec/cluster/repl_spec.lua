@@ -216,6 +216,40 @@ describe("clua repl", function()
       wait "status 0"
     end)
 
+    it("completes the names that a worker has, and calls nothing there; what is typed meanwhile goes on", function()
+      local c = cluster.up { app = "app.lua", name = "job", options = { cnum = 1, repl = true }, files = {
+        ["app.lua"] = [[
+          local worker = require("clua").Worker()
+          local function called() print "called" end
+          odd_table = setmetatable({ ["a b"] = 1, ["\27[31m"] = 2, alpha = { beta = 42 }, alphabet = 1 },
+            { __index = called, __pairs = called, __tostring = called, __len = called })
+          worker:ready()
+        ]] } }
+      start("CLUA_RUNTIME_DIR=" .. c.dir, "--worker 1")
+      keys("-l", "1 + odd_t")
+      keys "Tab"
+      wait "> 1 %+ odd_table$"
+      keys("-l", ".")
+      keys "Tab"
+      wait "\nodd_table%.alpha +odd_table%.alphabet\n> 1 %+ odd_table%.alpha$"
+      keys("-l", ".b")
+      keys "Tab"
+      wait "> 1 %+ odd_table%.alpha%.beta$"
+      line("", "\n43\n>$")
+      -- Until the worker wakes, no answer comes; then the line is another, and stays as it is.
+      assert(uv.kill(c:workers()[1].pid, "sigstop"))
+      keys("-l", "odd_t")
+      keys "Tab"
+      keys("-l", "ype == nil")
+      wait "> odd_type == nil$"
+      assert(uv.kill(c:workers()[1].pid, "sigcont"))
+      line("", "> odd_type == nil\ntrue\n>$")
+      assert.equal(0, c:count("out: called"))
+      keys "C-d"
+      wait "status 0"
+      c:stop()
+    end)
+
     it("shows what a worker says without obeying it, and is left while code runs there", function()
       local c = up { cnum = 1, repl = true }
       start("CLUA_RUNTIME_DIR=" .. c.dir, "--worker 1")

@@ -52,6 +52,17 @@ describe("code of an operator", function()
     assert.is_true(#evaluate.code("error(('x'):rep(1e6))").error < 5000)
   end)
 
+  it("is completed by the names of the process, as many as one packet holds", function()
+    _G.evaluate_spec = { alpha = 1, ["a b"] = 2 }
+    assert.same({ ok = true, words = { "evaluate_spec.alpha" } }, evaluate.words("evaluate_spec.a"))
+    assert.same({}, evaluate.words("evaluate_spec.none.x").words)
+    for i = 1, 1000 do _G.evaluate_spec[("b"):rep(100) .. i] = i end
+    local words = evaluate.words("evaluate_spec.b").words
+    assert.is_true(#words > 200 and #table.concat(words) < 33000)
+    assert.same({}, evaluate.words(("a."):rep(1e5)).words)
+    _G.evaluate_spec = nil
+  end)
+
   it("that is shown by a __tostring which fails does no harm", function()
     local answer = evaluate.code("setmetatable({}, { __tostring = function() error 'no' end })")
     assert.same({ true, { "<its __tostring fails>" } }, { answer.ok, answer.values })

@@ -72,4 +72,17 @@ describe("clua.repl", function()
     assert.same({}, repl.complete("object.none.x", env))
     assert.is_false(called)
   end)
+
+  it("completes what is a name only, and no more than can be read", function()
+    local env = { [1] = 1, [true] = 2, ["a b"] = 3, ["a\27[31m"] = 4, [""] = 5, [("a"):rep(1000)] = 6, ab = 7 }
+    assert.same({ "ab", "and" }, repl.complete("a", env))
+    local many = {}
+    for i = 1, 1e5 do many["name" .. i] = i end
+    assert.equal(500, #repl.complete("many.name", { many = many }))
+    -- Of keys that do not fit no more are looked at.
+    local far = setmetatable({}, { __index = { found = 1 } })
+    assert.same({ "far.found" }, repl.complete("far.f", { far = far }))
+    for i = 1, 1e5 do far[i] = i end
+    assert.same({}, repl.complete("far.f", { far = far }))
+  end)
 end)

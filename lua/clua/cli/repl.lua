@@ -136,7 +136,6 @@ local function is_tty()
   return uv.guess_handle(0) == "tty"
 end
 
--- Completes the names of Lua and clua alone: those of the worker are not known here.
 local function talk_to_worker(args)
   local remote = require("clua.control.remote").open(args)
   local answer, message = remote:evaluate "" -- whether it is there and lets us
@@ -145,7 +144,7 @@ local function talk_to_worker(args)
     return target.fail("repl", message)
   end
   if is_tty() then print(("clua: Lua in worker %d, pid %d. Ctrl-D leaves it."):format(args.worker, answer.pid)) end
-  repl.talk(remote:evaluator(), require("clua.repl").complete, function(problem)
+  repl.talk(remote:evaluator(), remote:completer(), function(problem)
     os.exit(problem and target.fail("repl", problem) or 0)
   end, "left; what was typed goes on in the worker")
 end
@@ -156,7 +155,7 @@ function repl.run(args)
   local core = require "clua.repl"
   for _, name in ipairs(args.require) do _G[name] = require(name) end
   if is_tty() then print("clua: Lua on the event loop. Ctrl-D ends it.") end
-  repl.talk(core.evaluator(_G, true), core.complete, function() os.exit(0) end)
+  repl.talk(core.evaluator(_G, true), function(prefix) return core.complete(prefix) end, function() os.exit(0) end)
 end
 
 return repl

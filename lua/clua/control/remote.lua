@@ -1,4 +1,4 @@
---- The evaluator of `clua repl --worker ID`: runs what is typed in a living worker.
+--- The evaluator of `clua repl --worker ID`: runs what is typed in a living worker, and completes its names.
 --
 --     local remote = Remote.open { worker = 2, registration = nil, name = nil, control = nil, pidfile = nil }
 --     local answer, message, code = remote:evaluate "worker.remain"
@@ -6,6 +6,7 @@
 -- The first answer binds it to that process: another one that has taken its place has none of what was typed.
 -- @module clua.control.remote
 
+local async = require "clua.async"
 local Screen = require "clua.control.screen"
 local host = require "clua.core.host"
 local target = require "clua.control.target"
@@ -23,7 +24,20 @@ Remote.__index = Remote
 -- @tparam table args `worker` (id or pid), `registration` (when the id is not clear), and what chooses the cluster
 -- @treturn Remote
 function Remote.open(args)
-  return setmetatable({ client = target.open(args), worker = args.worker, registration = args.registration }, Remote)
+  return setmetatable({
+    client = target.open(args), worker = args.worker, registration = args.registration, waiting = {},
+  }, Remote)
+end
+
+-- One at a time: what is typed waits for the words that were asked for before.
+local function request(self, op, arguments)
+  if self.asking then async.await(function(go_on) table.insert(self.waiting, go_on) end) end
+  self.asking = true
+  arguments.name, arguments.worker, arguments.pid = self.registration, self.worker, self.pid
+  local answer, message, failure = self.client:request(op, arguments, PATIENCE_S)
+  local go_on = table.remove(self.waiting, 1)
+  if go_on then go_on() else self.asking = false end
+  return answer, message, failure
 end
 
 --- Runs code, and waits for its end.
@@ -33,8 +47,7 @@ end
 --   run: "EACCES" (not enabled), "ENOENT" (no such worker), "ESRCH" (another process has its place), "ETIMEDOUT",
 --   "ECONNRESET" (the worker has ended), "EOF" (the master has), ...
 function Remote:evaluate(code)
-  local answer, message, failure = self.client:request("evaluate", { name = self.registration, worker = self.worker,
-    pid = self.pid, code = code }, PATIENCE_S)
+  local answer, message, failure = request(self, "evaluate", { code = code })
   if not answer then return nil, message, failure end
   self.pid = answer.pid
   return answer
@@ -56,6 +69,33 @@ function Remote:evaluator()
   end
   return function(code, reply)
     host.spawn(function() reply(answer_of(code)) end)
+  end
+end
+
+--- The words that may follow, of that process. None when it cannot be asked, or says what none is.
+-- @tparam string prefix
+-- @treturn table
+function Remote:complete(prefix)
+  local answer, words = request(self, "complete", { prefix = prefix }), {}
+  for _, word in ipairs(answer and type(answer.words) == "table" and answer.words or {}) do
+    local is_one = type(word) == "string" and word:sub(1, #prefix) == prefix and word:find("^[%w_]*$", #prefix + 1)
+    if is_one then words[#words + 1] = word end
+  end
+  return words
+end
+
+--- The same for the editor of `clua repl`, which waits for no answer: while one is under way there are no others.
+-- @treturn function complete(prefix, reply): nil, and reply(words) later; or no words
+function Remote:completer()
+  local is_asking = false
+  return function(prefix, reply)
+    if is_asking then return {} end
+    is_asking = true
+    host.spawn(function()
+      local words = self:complete(prefix)
+      is_asking = false
+      reply(words)
+    end)
   end
 end
 

@@ -125,26 +125,46 @@ local function find_worker(master, given)
   return nil, ("there are several workers %d: name the registration, or give the pid"):format(given.worker), "EINVAL"
 end
 
--- Runs code in a worker whose registration allows it.
+-- The worker that is meant, if its registration allows that it is asked; nil, message, code.
+local function find_open(master, given)
+  local found, message, code = find_worker(master, given)
+  if not found then return nil, message, code end
+  local name, worker = found.registration.name, found.worker
+  if not found.registration.options.repl then
+    return nil, ("no code is run in workers of %s: register it with repl = true"):format(name), "EACCES"
+  end
+  if not worker.ready or worker.retiring then
+    return nil, ("worker %d, pid %d, is not ready"):format(worker.id, worker.pid), "EAGAIN"
+  end
+  return found
+end
+
+local function ask(master, worker, request, answer)
+  local pid = worker.pid
+  master.control:evaluate(worker, request, function(result, ...)
+    if result then result.pid = pid end
+    answer(result, ...)
+  end)
+end
+
+-- Runs code in a worker.
 known.evaluate = { arguments = { name = "string", worker = "integer", pid = "integer", code = "string" },
   needs = { "worker", "code" },
   run = function(master, given, answer, stream)
-    local found, message, code = find_worker(master, given)
+    local found, message, code = find_open(master, given)
     if not found then return answer(nil, message, code) end
-    local registration, worker = found.registration, found.worker
-    if not registration.options.repl then
-      return answer(nil, ("no code is run in workers of %s: register it with repl = true"):format(registration.name),
-        "EACCES")
-    end
-    if not worker.ready or worker.retiring then
-      return answer(nil, ("worker %d, pid %d, is not ready"):format(worker.id, worker.pid), "EAGAIN")
-    end
-    stream.note(("runs code in worker %d of %s, pid %d"):format(worker.id, registration.name, worker.pid))
-    local pid = worker.pid
-    master.control:evaluate(worker, given.code, function(result, ...)
-      if result then result.pid = pid end
-      answer(result, ...)
-    end)
+    local worker = found.worker
+    stream.note(("runs code in worker %d of %s, pid %d"):format(worker.id, found.registration.name, worker.pid))
+    ask(master, worker, { code = given.code }, answer)
+  end }
+
+-- The names that a worker has; runs nothing there, so nobody is told of it.
+known.complete = { arguments = { name = "string", worker = "integer", pid = "integer", prefix = "string" },
+  needs = { "worker", "prefix" },
+  run = function(master, given, answer)
+    local found, message, code = find_open(master, given)
+    if not found then return answer(nil, message, code) end
+    ask(master, found.worker, { prefix = given.prefix }, answer)
   end }
 
 --- Runs a request; raises an error of clua.usage when its arguments are wrong.

@@ -10,6 +10,7 @@ local editor = {}
 
 local LIBRARIES = { "libedit.so.2", "libedit.so", "libreadline.so.8", "libreadline.so.7", "libreadline.so" }
 local STDIN, STDOUT = 0, 1
+local TAB, LIST = 9, ("!"):byte()
 
 local DECLARATIONS = [[
 typedef void clua_line_fn(char *);
@@ -20,6 +21,8 @@ void rl_callback_read_char(void);
 void rl_callback_handler_remove(void);
 int rl_initialize(void);
 int rl_forced_update_display(void);
+int rl_complete(int ignore, int key);
+int rl_complete_internal(int what);
 char **rl_completion_matches(const char *text, clua_entry_fn *entry);
 void using_history(void);
 int add_history(const char *line);
@@ -66,16 +69,30 @@ local function set_completion(self)
     return copy
   end)
   self.completion = ffi.cast("clua_completion_fn *", function(text)
-    words = self.complete(ffi.string(text))
+    local prefix = ffi.string(text)
+    words = self.words or self.complete(prefix, function(found) self:completed(prefix, found) end)
     library.rl_attempted_completion_over = 1
-    if #words == 0 then return nil end
+    library.rl_completion_append_character = 0 -- readline sets it anew each time
+    self.wanted = words == nil and prefix or nil
+    if not words or #words == 0 then return nil end
     return library.rl_completion_matches(text, entry)
   end)
   self.entry, self.breaks = entry, ffi.new("char[?]", #BREAKS + 1, BREAKS)
   library.rl_attempted_completion_function = self.completion
   library.rl_completer_word_break_characters = self.breaks
-  library.rl_completion_append_character = 0
 end
+
+-- Completes what is typed, and lists the words when there are several. That is what libedit makes of a TAB behind a
+-- TAB; readline would list them only.
+local function complete_now(self)
+  local library = self.library
+  if pcall(function() return library.rl_complete_internal end) then
+    library.rl_complete_internal(LIST)
+  else
+    library.rl_complete(0, TAB)
+  end
+end
+jit.off(complete_now)
 
 local function open_terminal(self)
   local ffi, library = self.ffi, self.library
@@ -95,6 +112,7 @@ local function open_terminal(self)
   end)
   self.poll = uv.new_poll(STDIN)
   local function read()
+    self.wanted = nil
     library.rl_callback_read_char()
     if self.ended then return self.on_end() end
     local text = self.line
@@ -133,6 +151,17 @@ function Editor:clear()
   io.stdout:write("^C\n")
   io.stdout:flush()
 end
+
+--- The words behind a prefix have come: TAB once more, unless another key has been pressed since.
+function Editor:completed(prefix, words)
+  if not self.is_asking or self.wanted ~= prefix then return end
+  self.wanted, self.words = nil, words
+  complete_now(self)
+  self.words = nil
+  self:hide()
+  self:show()
+end
+jit.off(Editor.completed)
 
 --- Takes the line that is being typed off the screen, for other output, which must end with a newline; show() puts it
 -- back.
@@ -193,8 +222,8 @@ local function open_plain(self)
   return self
 end
 
---- @tparam table options `on_line` function(text), `on_end` function(), `complete` function(prefix) -> words,
---   `history` path of a file, or nil
+--- @tparam table options `on_line` function(text), `on_end` function(), `complete` function(prefix, reply) -> words, or
+--   nil when reply(words) follows, not at once; `history` path of a file, or nil
 function editor.open(options)
   local self = setmetatable(options, Editor)
   self.is_terminal = uv.guess_handle(STDIN) == "tty" and uv.guess_handle(STDOUT) == "tty"
