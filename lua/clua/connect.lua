@@ -84,18 +84,20 @@ end
 
 local proceed
 
+-- chain.at is the layer that has the request now, chain.visit what that has been mounted at: they are fields of the one
+-- table, since every variable of a closure is an allocation.
 local function invoke(chain, index, visit, err)
   local req, res = chain.req, chain.res
-  local passed_on = false
+  chain.at, chain.visit = index, visit
 
   local function next(failure)
-    if passed_on then
+    if chain.at ~= index then
       local problem = failure and ", with " .. final.describe(failure) or ""
       host.log("warn", debug.traceback("a middleware called next() twice" .. problem, 2))
       return
     end
-    passed_on = true
-    if visit then leave(req, visit) end
+    chain.at = index + 1
+    if chain.visit then leave(chain.req, chain.visit) end
     return proceed(chain, index + 1, failure or nil)
   end
 
@@ -107,7 +109,7 @@ local function invoke(chain, index, visit, err)
     ok, failure = xpcall(fn, trace_error, req, res, next)
   end
   if ok then return end
-  if not passed_on then
+  if chain.at == index then
     req.failure = failure
     return next(failure.value)
   end
@@ -136,7 +138,7 @@ end
 -- @raise nothing of what a middleware raises
 function App:handle(req, res, out)
   req.originalUrl = req.originalUrl or req.url
-  return proceed({ layers = self.layers, req = req, res = res, out = out }, 1)
+  return proceed({ layers = self.layers, req = req, res = res, out = out, at = 0 }, 1)
 end
 
 function App:__call(req, res, out)

@@ -11,7 +11,7 @@ local SLASH = ("/"):byte()
 -- @treturn string the path, still encoded; begins with "/" unless the target is "*" or empty
 -- @treturn string what follows the path, "?" included, or ""
 function path.split(url)
-  if url:byte() == SLASH and not url:find("[?#]") then return "", url, "" end
+  if url:byte() == SLASH and not url:find("?", 1, true) and not url:find("#", 1, true) then return "", url, "" end
   local origin = url:match("^%a[%w+.-]*://[^/?#]*") or ""
   local rest = url:sub(#origin + 1)
   local raw, query = rest:match("^([^?#]*)(.*)$")
