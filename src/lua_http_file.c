@@ -139,10 +139,19 @@ static const char *const condition_names[] = {"if-match", "if-none-match",      
                                               "range",    "if-unmodified-since", "if-range"};
 enum { CONDITIONS = sizeof condition_names / sizeof *condition_names };
 
+/* Is there a field whose name is as long as one of those? */
+static bool may_have_conditions(const struct http_head *head) {
+    const uint32_t lengths = 1u << 5 | 1u << 8 | 1u << 13 | 1u << 17 | 1u << 19;
+    for (uint32_t i = 0; i < head->count; i++)
+        if (head->fields[i].name_len < 20 && lengths >> head->fields[i].name_len & 1) return true;
+    return false;
+}
+
 /* Pushes a table with the fields that may make less of a file the answer (RFC 9110 §13, §14), by their names in lower
  * case, or nil when the request has none of them. */
 static void push_conditions(lua_State *L, const struct http_head *head) {
     lua_pushnil(L);
+    if (!may_have_conditions(head)) return;
     for (int i = 0; i < CONDITIONS; i++) {
         if (!lua_http_push_header(L, head, condition_names[i], strlen(condition_names[i]))) continue;
         if (lua_isnil(L, -2)) {

@@ -77,7 +77,7 @@ local function dispatch(app, layer, tools, req, res, next)
   end
   local handlers = search.found.value
   if #handlers == 1 then return handlers[1].fn(req, res, leave) end
-  return tools.proceed({ layers = handlers, req = req, res = res, out = leave }, 1)
+  return tools.proceed(tools.new_chain(handlers, req, res, leave), 1)
 end
 
 -- ---- adding ----------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ local METHODS = { "get", "post", "put", "patch", "delete", "head", "options" }
 
 --- Gives a class of apps its methods for routes.
 -- @tparam table App
--- @tparam table tools of clua.connect: resolve, proceed, strip, leave
+-- @tparam table tools of clua.connect: resolve, new_chain, proceed, strip, leave
 function router.install(App, tools)
   for _, name in ipairs(METHODS) do
     local text, method = ("app:%s(path, fn...)"):format(name), name:upper()
