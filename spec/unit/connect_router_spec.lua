@@ -25,8 +25,8 @@ describe("clua.connect.routes", function()
     assert.equal("/users/new", (find(routes, "GET", "/users/new")))
     assert.equal("/users/:id", (find(routes, "GET", "/users/7")))
     assert.equal("/users/*rest", (find(routes, "GET", "/users/7/posts")))
-    assert.is_nil((find(routes, "GET", "/users")))
-    assert.is_nil((find(routes, "GET", "/user")))
+    assert.falsy((find(routes, "GET", "/users")))
+    assert.falsy((find(routes, "GET", "/user")))
   end)
 
   it("turns back where a branch leads nowhere", function()
@@ -58,7 +58,22 @@ describe("clua.connect.routes", function()
       assert.equal("/my files/:name", value, raw)
       assert.equal("a", search.values[1], raw)
     end
-    assert.is_nil((find(routes, "GET", "/My%20files/a")))
+    assert.falsy((find(routes, "GET", "/My%20files/a")))
+  end)
+
+  it("splits a path with nothing encoded as any other", function()
+    add("GET", "/:a/:b")
+    add("mount", "/m")
+    for _, way in ipairs { "/x/y", "//x/y", "/x///y", "/x/y/", "/x/y//", "/..x/y.", "/x/.y", "/m", "/m/", "//m//z" } do
+      local _, plain = find(routes, "GET", way)
+      local _, encoded = find(routes, "GET", (way:gsub("[xm]", { x = "%78", m = "%6d" })))
+      assert.same(plain.segments, encoded.segments, way)
+      assert.equal(plain.found and plain.found.pattern, encoded.found and encoded.found.pattern, way)
+      assert.same(plain.values, encoded.values, way)
+      if plain.rest then assert.equal(way:sub(plain.rest), encoded.raw:sub(encoded.rest), way) end
+    end
+    assert.is_true(select(2, find(routes, "GET", "/x/..")).malformed)
+    assert.is_true(select(2, find(routes, "GET", "/./x")).malformed)
   end)
 
   it("takes as many steps with ten thousand routes as with ten", function()
@@ -72,7 +87,7 @@ describe("clua.connect.routes", function()
       local none = tree:find("GET", "/api/nothing/here/at/all")
       assert.equal(9, deep.found.value)
       assert.equal(7, shallow.found.value)
-      assert.is_nil(none.found)
+      assert.falsy(none.found)
       return { deep.steps, shallow.steps, none.steps }
     end
     local few = steps_with(10)

@@ -52,7 +52,9 @@ end
 -- The parameters of a mount are seen below it too.
 local function params_of(inherited, search)
   local params = {}
-  for name, value in pairs(inherited or {}) do params[name] = value end
+  if inherited then
+    for name, value in pairs(inherited) do params[name] = value end
+  end
   for i, name in ipairs(search.found.names) do params[name] = search.values[i] end
   return params
 end
@@ -69,13 +71,14 @@ local function dispatch(app, layer, tools, req, res, next)
   end
   local inherited = req.params
   req.params = params_of(inherited, search)
+  local handlers = search.found.value
+  if handlers.is_last and not search.rest then return handlers[1].fn(req, res) end
   local visit = search.rest and tools.strip(req, search.rest - 1)
   local function leave(err)
     if visit then tools.leave(req, visit) end
     req.params = inherited
     return next(err)
   end
-  local handlers = search.found.value
   if #handlers == 1 then return handlers[1].fn(req, res, leave) end
   return tools.proceed(tools.new_chain(handlers, req, res, leave), 1)
 end
@@ -113,6 +116,8 @@ local function add(app, tools, level, name, method, pattern, ...)
     if nparams == 4 then usage.fail(level, "%s: error middleware is added by app:use()", name) end
     handlers[i] = { fn = fn, takes_error = false }
   end
+  local info = debug.getinfo(handlers[1].fn, "u")
+  handlers.is_last = count == 1 and info.nparams < 3 and not info.isvararg -- it cannot call next()
   local ok, message = tree_of(app, tools):add(method, pattern, handlers, line_of_caller(level + 1))
   if not ok then usage.fail(level, "%s: %s", name, message) end
   return app

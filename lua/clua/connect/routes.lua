@@ -8,6 +8,8 @@
 
 local path = require "clua.connect.path"
 
+local SLASH = ("/"):byte()
+
 local Routes = {}
 Routes.__index = Routes
 
@@ -95,8 +97,25 @@ local function climbs(text)
   return false
 end
 
--- Segments, decoded once, and where each begins (its slash) in the raw path; nil when the path is malformed.
+-- As below, for a path in which nothing is encoded and no segment is made of dots.
+local function split_plain(raw)
+  local segments, starts, count, at = {}, {}, 0, 1
+  while true do
+    local first = at
+    while raw:byte(first) == SLASH do first = first + 1 end
+    if first > #raw then return segments, starts end
+    local slash = raw:find("/", first, true) or #raw + 1
+    count = count + 1
+    segments[count], starts[count] = raw:sub(first, slash - 1), at
+    at = slash
+  end
+end
+
+-- Segments, decoded once, and where each begins (its slash) in the raw path, which begins with one; nil when the path is
+-- malformed.
 local function split(raw)
+  local is_plain = not raw:find("%", 1, true) and not raw:find("..", 1, true) and not raw:find("/.", 1, true)
+  if is_plain then return split_plain(raw) end
   local segments, starts = {}, {}
   for at, encoded in raw:gmatch("()/+([^/]+)") do
     local segment = path.decode(encoded)
@@ -124,6 +143,11 @@ local function take(search, methods)
   return false
 end
 
+local function note_value(search, n, value)
+  if not search.values then search.values = {} end
+  search.values[n] = value
+end
+
 -- An encoded slash is a part of a parameter; in the rest of a path it could not be told from a real one.
 local function take_rest(search, methods, i)
   local rest = {}
@@ -135,7 +159,7 @@ local function take_rest(search, methods, i)
     rest[#rest + 1] = search.segments[k]
   end
   if not take(search, methods) then return false end
-  search.values[search.depth + 1] = table.concat(rest, "/")
+  note_value(search, search.depth + 1, table.concat(rest, "/"))
   return true
 end
 
@@ -147,7 +171,7 @@ local function walk(search, node, i)
     if literal and walk(search, literal, i + 1) then return true end
     if node.parameter then
       search.depth = search.depth + 1
-      search.values[search.depth] = segment
+      note_value(search, search.depth, segment)
       if walk(search, node.parameter, i + 1) then return true end
       search.depth = search.depth - 1
     end
@@ -160,21 +184,30 @@ local function walk(search, node, i)
   return true
 end
 
+-- Constants, so that the table is made at its full size: see new_chain in clua.connect.
+local function new_search()
+  return {
+    method = false, raw = false, slash = false, segments = false, starts = false, depth = 0, steps = 0,
+    values = false, found = false, rest = false, allowed = false, malformed = false,
+  }
+end
+
 --- Finds the route of a request.
 -- @tparam string method
 -- @tparam string raw the path as sent, still encoded
--- @treturn table `malformed` when the path can be no route's; else `found` (`value`, `names`, `pattern`, `where`) or
--- nil, `values` (of the parameters, decoded once), `rest` (where what lies below a mount begins in raw), `allowed`
--- (set of the methods that the path has, nil when it has none), `steps` (nodes visited)
+-- @treturn table `malformed` when the path can be no route's; else `found` (`value`, `names`, `pattern`, `where`),
+-- `values` (of the parameters, decoded once), `rest` (where what lies below a mount begins in raw), `allowed` (set of the
+-- methods that the path has), each false when there is none; `steps` (nodes visited)
 function Routes:find(method, raw)
-  local segments, starts = split(raw)
-  if not segments then return { malformed = true, steps = 0 } end
-  local search = {
-    method = method, raw = raw, segments = segments, starts = starts, values = {}, depth = 0, steps = 0,
-    slash = raw:sub(-1) == "/",
-  }
+  local search = new_search()
+  search.method, search.raw, search.slash = method, raw, raw:byte(-1) == SLASH
+  search.segments, search.starts = split(raw)
+  if not search.segments then
+    search.malformed = true
+    return search
+  end
   walk(search, self.root, 1)
-  if search.found then search.malformed = nil end
+  if search.found then search.malformed = false end
   return search
 end
 
