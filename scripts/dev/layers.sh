@@ -54,6 +54,11 @@ breaches=$(
         forbid "nobody would catch an error in lua_call" "$(word lua_call)"
 
         case $file in
+        src/stream.[ch] | src/stream_*.[ch]) ;;
+        *) forbid "only src/stream*.c knows the inside of a stream" "$(header stream_private)" ;;
+        esac
+
+        case $file in
         *.c) sed 15q "$file" | grep -qwE 'MASTER|WORKER|BOTH' ||
             echo "$file:1: the first 15 lines name no process: MASTER, WORKER or BOTH" ;;
         esac
