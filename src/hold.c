@@ -9,7 +9,7 @@
 #include "log.h"
 #include "shared.h"
 #include "stream.h"
-#include "worker.h"
+#include "worker_state.h"
 
 enum {
     TICK_MS = 2, /* between two looks at the bulkhead while something is held */

@@ -14,7 +14,8 @@
 #include "http_response.h"
 #include "http_step.h"
 #include "log.h"
-#include "worker.h"
+#include "worker_send.h"
+#include "worker_state.h"
 
 static void advance(struct http_connection *connection);
 

@@ -2,7 +2,7 @@
 #include "http_deadline.h"
 
 #include "http_loop.h"
-#include "worker.h"
+#include "worker_state.h"
 
 uint64_t http_deadline_idle_limit_ms(const struct http_connection *connection) {
     const struct http_config *config = connection->config;

@@ -10,7 +10,7 @@
 #include "http_parser.h"
 #include "http_response.h"
 #include "quarantine.h"
-#include "worker.h"
+#include "worker_figures.h"
 
 static uint64_t now_ms(const struct http_connection *connection) {
     return stream_now_ms(connection->stream);

@@ -13,7 +13,6 @@
 #include "http_response.h"
 #include "log.h"
 #include "lua_host.h"
-#include "worker.h"
 
 int lua_http_request_meta = LUA_NOREF, lua_http_response_meta = LUA_NOREF, lua_http_emit = LUA_NOREF;
 

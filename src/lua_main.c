@@ -35,6 +35,7 @@
 #include "lua_worker.h"
 #include "upgrade.h"
 #include "worker.h"
+#include "worker_state.h"
 
 enum { EXIT_UNCAUGHT = 1, EXIT_USAGE = 100, EXIT_SYSTEM = 111 };
 

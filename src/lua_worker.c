@@ -1,4 +1,4 @@
-/* WORKER. The staircase between worker.h and lua/clua/worker.lua: hands loans, messages and the end to one Lua function
+/* WORKER. The staircase between worker*.h and lua/clua/worker.lua: hands loans, messages and the end to one Lua function
  * each. Also loaded in processes that are no worker, where is_worker() says so. */
 #include "lua_worker.h"
 
@@ -7,7 +7,11 @@
 #include "borrow.h"
 #include "lua_host.h"
 #include "lua_socket.h"
+#include "stream.h"
 #include "worker.h"
+#include "worker_figures.h"
+#include "worker_send.h"
+#include "worker_state.h"
 
 /* The Lua functions, as registry references. */
 static int on_loan_ref = LUA_NOREF, on_event_ref = LUA_NOREF;
@@ -130,7 +134,7 @@ static int core_release(lua_State *L) {
 
 /* figures(): remain, scores */
 static int core_figures(lua_State *L) {
-    struct figures *figures = worker_figures();
+    struct figures *figures = borrow_figures();
     lua_pushinteger(L, atomic_load_explicit(&figures->remain, memory_order_relaxed));
     lua_pushnumber(L, (lua_Number)atomic_load_explicit(&figures->scores, memory_order_relaxed));
     return 2;

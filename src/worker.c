@@ -1,4 +1,4 @@
-/* WORKER. The life of a worker: takes loans from the channel, publishes its figures, drains and exits.
+/* WORKER. The life of a worker: starts, does what the channel says, drains and exits.
  *
  * Owns the inherited channel (descriptor 3) and the segment (4). The end of the channel means that the master is gone:
  * the worker finishes what it executes and exits; should its loop be stuck then, PDEATHSIG arms an alarm that ends it.
@@ -27,9 +27,12 @@
 #include "process.h"
 #include "quarantine.h"
 #include "shared.h"
+#include "stream.h"
+#include "worker_loans.h"
+#include "worker_send.h"
+#include "worker_state.h"
 
 enum { PACKETS_PER_TURN = 8, SAMPLE_INTERVAL_MS = 1000, RETRY_MS = 2, LOG_RETRY_MS = 20 };
-enum { LUCK_MAX = 8, TRY_EVERY = 32 }; /* see expects_bytes() */
 
 static const struct worker_hooks no_hooks;
 
@@ -42,44 +45,10 @@ static struct {
     uv_check_t after_poll;
     uv_signal_t sigterm;
     uv_timer_t term_timer, retry_timer, heartbeat;
-    struct channel_message message, outgoing; /* the packets being read and written */
+    struct channel_message message; /* the packet being read */
     uint64_t sampled_at;
     uint32_t longest_turn_ms, term_timeout_ms;
-    unsigned luck;           /* of late, first bytes were there at once: 0 (no) to LUCK_MAX */
-    unsigned asked_to_leave; /* a bit for each enum leave_reason */
-    bool is_worker, ready, draining, orphan, told_first;
 } worker = {.hooks = &no_hooks};
-
-bool worker_is_one(void) {
-    return worker.is_worker;
-}
-
-const struct boot *worker_boot(void) {
-    return worker.is_worker ? &worker.segment->boot : NULL;
-}
-
-bool worker_draining(void) {
-    return worker.draining;
-}
-
-uint32_t worker_linger_ms(void) {
-    return worker.is_worker ? worker.segment->boot.linger_ms : 0;
-}
-
-struct figures *worker_figures(void) {
-    return borrow_figures();
-}
-
-static int send_packet(enum channel_type type, uint32_t len) {
-    if (worker.orphan) return UV_EPIPE;
-    worker.outgoing.head = (struct channel_head){.type = (uint16_t)type, .len = len};
-    return channel_send(CHANNEL_FD, &worker.outgoing, NULL, 0);
-}
-
-/* A full channel holds packets that wake the master as well as this one would. */
-static void ring_doorbell(void) {
-    send_packet(CHANNEL_DOORBELL, 0);
-}
 
 /* ---- draining ------------------------------------------------------------------------------------------------- */
 
@@ -102,22 +71,15 @@ static void term_timed_out(uv_timer_t *timer) {
 }
 
 static void drain(void) {
-    if (worker.draining) return;
-    worker.draining = true;
+    if (worker_draining()) return;
+    worker_state_drain();
     if (worker.hooks->on_drain) worker.hooks->on_drain();
     stream_each(recall, NULL);
     uv_timer_start(&worker.term_timer, term_timed_out, worker.term_timeout_ms, 0);
 }
 
-/* Each reason once: that it drains by itself (TERM) is news also after it has asked to be replaced. */
-static void ask_to_leave(enum leave_reason reason) {
-    if ((worker.asked_to_leave & 1U << reason) || !worker.ready) return;
-    worker.outgoing.u.leave.reason = reason;
-    if (send_packet(CHANNEL_LEAVE, sizeof worker.outgoing.u.leave) == 0) worker.asked_to_leave |= 1U << reason;
-}
-
 void worker_leave(void) {
-    ask_to_leave(LEAVE_TERM);
+    worker_send_leave(LEAVE_TERM);
     drain();
 }
 
@@ -129,84 +91,12 @@ static void terminated(uv_signal_t *handle, int signum) {
 static void exit_when_finished(void) {
     if (stream_count() > 0) return;
     if (atomic_load_explicit(&borrow_figures()->remain, memory_order_relaxed) > 0) return;
-    if (!borrow_flush() && !worker.orphan) return;
+    if (!borrow_flush() && !worker_is_orphan()) return;
     if (worker.hooks->on_exit) worker.hooks->on_exit();
     exit(0);
 }
 
 /* ---- packets -------------------------------------------------------------------------------------------------- */
-
-/* Descriptors missing from the packet (see channel_receive): the master keeps its own and lends elsewhere. */
-static void return_loan(const struct channel_loan *loan) {
-    borrow_complete(loan->loan, COMPLETION_BACK, 1, loan->written, true);
-}
-
-/* Only connections of unix sockets come without a port. */
-static int open_loan(const struct channel_loan *loan, int fd, struct stream **stream) {
-    return stream_open_unattached(worker.loop, fd, loan->port != 0 ? AF_INET : AF_UNSPEC, stream);
-}
-
-/* Is the client's first byte here already? SPOKEN says so; of the others the last ones tell, since it depends on how far
- * away clients are. A read in vain is cheaper than the three calls around one for which the loop has waited. */
-static bool expects_bytes(const struct channel_loan *loan) {
-    static unsigned since_tried;
-    if ((loan->flags & CHANNEL_LOAN_SPOKEN) || worker.luck > 0) return true;
-    since_tried = (since_tried + 1) % TRY_EVERY;
-    return since_tried == 0;
-}
-
-/* Acts on what is there already: a short exchange is over before the loop has heard of the descriptor. */
-static void begin_loan(const struct channel_loan *loan) {
-    struct stream *stream = stream_of_loan(loan->loan);
-    if (!stream) return;
-    if (stream->reading && expects_bytes(loan)) {
-        bool lucky = stream_read_now(stream);
-        if (lucky && worker.luck < LUCK_MAX) worker.luck++;
-        if (!lucky && worker.luck > 0) worker.luck--;
-    }
-    int err = stream_attach(stream); /* one that has ended is freed later, by the loop */
-    if (err == 0) return;
-    log_write(CLUA_LOG_WARN, "cannot watch a connection: %s", uv_strerror(err));
-    stream_close(stream);
-}
-
-static void take_loan(const struct channel_loan *loan, int fd) {
-    struct stream *stream;
-    if (atomic_load(borrow_word(loan->loan)) == LOAN_TAKEN) { /* taken back while the packet was on its way */
-        close(fd);
-        borrow_complete(loan->loan, COMPLETION_DROP, 0, loan->written, true);
-        return;
-    }
-    int err = worker.draining ? UV_ECANCELED : open_loan(loan, fd, &stream);
-    if (err < 0) {
-        close(fd);
-        return_loan(loan);
-        if (!worker.draining) log_write(CLUA_LOG_WARN, "cannot take a connection: %s", uv_strerror(err));
-        return;
-    }
-    stream_borrow(stream, loan);
-    worker.hooks->on_loan(stream);
-}
-
-static void take_loans(const struct channel_message *message, const int *fds, size_t fd_count) {
-    const struct channel_loan *loans = message->u.loans;
-    size_t count = message->head.count;
-    if (fd_count < count)
-        log_write(CLUA_LOG_WARN, "out of descriptors: %zu of %zu connections given back", count - fd_count, count);
-    for (size_t i = fd_count; i < count; i++) return_loan(&loans[i]);
-    /* After the returns: once all is taken the master may close its copies of connections that it cannot keep. */
-    atomic_fetch_add_explicit(&borrow_figures()->loans_taken, (uint32_t)count, memory_order_release);
-    borrow_notify(WANT_TAKEN);
-    for (size_t i = 0; i < fd_count; i++) take_loan(&loans[i], fds[i]);
-    for (size_t i = 0; i < fd_count; i++) begin_loan(&loans[i]);
-}
-
-static void drop_recalled(const struct channel_message *message) {
-    for (size_t i = 0; i < message->head.count; i++) {
-        struct stream *stream = stream_of_loan(message->u.recalled[i]);
-        if (stream) stream_drop_taken(stream);
-    }
-}
 
 static void quarantine(const struct channel_message *message) {
     size_t kept = message->u.quarantine.kept;
@@ -225,7 +115,7 @@ static void take_answer(uint32_t what, int fd) {
 }
 
 static void master_is_gone(void) {
-    worker.orphan = true;
+    worker_state_orphan();
     uv_poll_stop(&worker.channel);
     log_end_capture();
     log_write(CLUA_LOG_WARN, "the master is gone: finishing");
@@ -247,10 +137,10 @@ static void handle_packet(const int *fds, size_t fd_count) {
     const struct channel_message *message = &worker.message;
     switch ((enum channel_type)message->head.type) {
     case CHANNEL_LOANS:
-        take_loans(message, fds, fd_count);
+        worker_loans_take(worker.loop, message, fds, fd_count, worker.hooks->on_loan);
         break;
     case CHANNEL_RECALL:
-        drop_recalled(message);
+        worker_loans_drop(message);
         break;
     case CHANNEL_DRAIN:
         drain();
@@ -322,7 +212,7 @@ static void sample(uint64_t now) {
     hold_age();
     worker.sampled_at = now;
     uint64_t limit = worker.segment->boot.max_rss_bytes;
-    if (limit > 0 && rss > limit) ask_to_leave(LEAVE_MAX_RSS);
+    if (limit > 0 && rss > limit) worker_send_leave(LEAVE_MAX_RSS);
 }
 
 static void callbacks_begin(uv_check_t *check) {
@@ -346,7 +236,7 @@ static void callbacks_end(uv_prepare_t *prepare) {
     if (hold.concerned) hold_turn_ends(now);
     if (!borrow_flush()) uv_timer_start(&worker.retry_timer, wake, RETRY_MS, 0);
     if (http_access_is_on && !http_access_flush()) uv_timer_start(&worker.retry_timer, wake, LOG_RETRY_MS, 0);
-    if (worker.draining) exit_when_finished();
+    if (worker_draining()) exit_when_finished();
     borrow_waits();
 }
 
@@ -422,9 +312,9 @@ int worker_open(uv_loop_t *loop) {
         return err;
     }
     worker.loop = loop;
-    worker.is_worker = true;
+    worker_state_open(boot);
     worker.term_timeout_ms = boot->term_timeout_ms;
-    borrow_open(worker.segment, ring_doorbell);
+    borrow_open(worker.segment, worker_send_doorbell);
     blame_open(worker.segment);
     err = watch_parent(); /* after the change of user, which clears PDEATHSIG */
     if (err == 0) err = add_handles(loop);
@@ -444,78 +334,6 @@ void worker_set_hooks(const struct worker_hooks *hooks) {
 
 void worker_ready(const struct worker_hooks *hooks, uint32_t term_timeout_ms) {
     worker_set_hooks(hooks);
-    worker.ready = true;
     worker.term_timeout_ms = term_timeout_ms;
-    worker.outgoing.u.ready.term_timeout_ms = term_timeout_ms;
-    send_packet(CHANNEL_READY, sizeof worker.outgoing.u.ready);
-}
-
-/* ---- accounting ----------------------------------------------------------------------------------------------- */
-
-void worker_clients_speak_first(void) {
-    if (!worker.is_worker || worker.told_first) return;
-    worker.told_first = send_packet(CHANNEL_FIRST, 0) == 0;
-}
-
-void worker_request_begin(void) {
-    struct figures *figures = borrow_figures();
-    int32_t remain = atomic_load_explicit(&figures->remain, memory_order_relaxed);
-    uint64_t scores = atomic_load_explicit(&figures->scores, memory_order_relaxed) + 1;
-    atomic_store_explicit(&figures->remain, remain + 1, memory_order_relaxed);
-    atomic_store_explicit(&figures->scores, scores, memory_order_relaxed);
-}
-
-void worker_request_end(void) {
-    struct figures *figures = borrow_figures();
-    int32_t remain = atomic_load_explicit(&figures->remain, memory_order_relaxed);
-    if (remain > 0) atomic_store_explicit(&figures->remain, remain - 1, memory_order_relaxed);
-    if (!worker.is_worker || worker.segment->boot.maxc == 0) return;
-    if (atomic_load_explicit(&figures->scores, memory_order_relaxed) >= worker.segment->boot.maxc)
-        ask_to_leave(LEAVE_MAXC);
-}
-
-void worker_answered(unsigned status) {
-    unsigned class = status / 100 - 1;
-    if (class < SERVED_CLASSES) histogram_count(&borrow_served()->responses[class], 1);
-}
-
-void worker_request_took(uint64_t ns) {
-    histogram_add(&borrow_served()->request_time, ns);
-}
-
-void worker_set_remain(int32_t remain) {
-    atomic_store_explicit(&borrow_figures()->remain, remain, memory_order_relaxed);
-}
-
-int worker_set_value(const char *key, const char *value) {
-    struct segment *segment = worker.segment;
-    if (!segment) return 0;
-    for (size_t i = 0; i < SEGMENT_VALUES; i++) {
-        struct segment_value *slot = &segment->values[i];
-        if (slot->key[0] && strncmp(slot->key, key, sizeof slot->key - 1) != 0) continue;
-        atomic_fetch_add(&segment->values_version, 1);
-        snprintf(slot->key, sizeof slot->key, "%s", key);
-        snprintf(slot->value, sizeof slot->value, "%s", value);
-        atomic_fetch_add(&segment->values_version, 1);
-        return 0;
-    }
-    return UV_ENOSPC;
-}
-
-int worker_ask(uint32_t what) {
-    if (!worker.is_worker) return UV_ENOTSUP;
-    worker.outgoing.u.ask.what = what;
-    return send_packet(CHANNEL_ASK, sizeof worker.outgoing.u.ask);
-}
-
-int worker_broadcast(const char *name, const char *bytes, size_t len, uint32_t pid) {
-    size_t name_len = strlen(name);
-    struct channel_message *message = &worker.outgoing;
-    if (!worker.is_worker) return UV_ENOTSUP;
-    if (name_len + len > sizeof message->u.broadcast.bytes) return UV_E2BIG;
-    message->u.broadcast.pid = pid;
-    message->u.broadcast.name_len = (uint32_t)name_len;
-    memcpy(message->u.broadcast.bytes, name, name_len);
-    memcpy(message->u.broadcast.bytes + name_len, bytes, len);
-    return send_packet(CHANNEL_BROADCAST, (uint32_t)(8 + name_len + len));
+    worker_send_ready(term_timeout_ms);
 }

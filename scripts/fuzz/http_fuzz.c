@@ -24,7 +24,9 @@
 #include "http_date.h"
 #include "http_response.h"
 #include "log.h"
-#include "worker.h"
+#include "worker_figures.h"
+#include "worker_send.h"
+#include "worker_state.h"
 
 enum { ROUNDS = 400, FILE_BYTES = 200 * 1024, PENDING = 8 };
 
