@@ -22,6 +22,12 @@ static struct {
     lobby_readable_fn lent_readable;
 } lobby;
 
+/* It waits no more for a word of its client. */
+static void wait_for_worker(struct connection *connection) {
+    lobby_leave(connection);
+    lobby_wait(connection, CONNECTION_LAST);
+}
+
 /* ---- deadlines ------------------------------------------------------------------------------------------------ */
 
 static void expired(struct wheel_entry *entry, void *data) {
@@ -35,8 +41,7 @@ static void expired(struct wheel_entry *entry, void *data) {
         break;
     case CONNECTION_PARKED:
         if (connection->lent == 0) { /* how long a client may say nothing is for the protocol to decide */
-            lobby_leave(connection);
-            lobby_wait(connection, CONNECTION_LAST);
+            wait_for_worker(connection);
         } else {
             lobby_end(connection);
         }
@@ -121,8 +126,7 @@ static void connection_event(struct connection *connection, uint32_t events) {
         if (ended && bytes_waiting(connection) == 0) {
             lobby_end(connection);
         } else {
-            lobby_leave(connection);
-            lobby_wait(connection, CONNECTION_LAST);
+            wait_for_worker(connection);
         }
         break;
     case CONNECTION_LENT:
