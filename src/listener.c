@@ -256,17 +256,25 @@ int listener_adopt(uv_loop_t *loop, struct pool *pool, int fd, const char *path,
     return 0;
 }
 
-int listener_start(struct listener *listener, listener_accepted_fn accepted) {
-    accepted_fn = accepted;
-    if (listener->pool->clients_speak_first) listener_defer(listener, listener->pool->options.defer_accept);
-    return uv_poll_start(&listener->poll, UV_READABLE, accept_ready);
-}
-
-void listener_defer(struct listener *listener, bool defer) {
+/* The kernel waits for the bytes of clients (TCP_DEFER_ACCEPT, tcp(7)), or does so no more. */
+static void set_deferred(struct listener *listener, bool defer) {
     int seconds = defer ? DEFER_SECONDS : 0;
     if (listener->port == 0) return; /* a unix socket */
     if (setsockopt(listener->fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds) == 0)
         listener->deferred = defer;
+}
+
+int listener_start(struct listener *listener, listener_accepted_fn accepted) {
+    accepted_fn = accepted;
+    if (listener->pool->clients_speak_first) set_deferred(listener, listener->pool->options.defer_accept);
+    return uv_poll_start(&listener->poll, UV_READABLE, accept_ready);
+}
+
+void listener_clients_speak_first(struct pool *pool) {
+    if (pool->clients_speak_first) return;
+    pool->clients_speak_first = true;
+    if (!pool->options.defer_accept) return;
+    for (struct listener *listener = pool->listeners; listener; listener = listener->next) set_deferred(listener, true);
 }
 
 /* ---- closing -------------------------------------------------------------------------------------------------- */
@@ -288,11 +296,12 @@ void listener_close(struct listener *listener) {
     while (*at != listener) at = &(*at)->next;
     *at = listener->next;
     /* Closing would reset those who have connected but were not accepted yet. */
-    listener_defer(listener, false);
+    set_deferred(listener, false);
     listener->closing = true;
     if (accepted_fn && !listener->inherited) accept_some(listener, BACKLOG);
     uv_timer_stop(&listener->pause);
-    uv_close((uv_handle_t *)&listener->poll, poll_closed); /* before the descriptor, see close_channel() in slot.c */
+    uv_close((uv_handle_t *)&listener->poll,
+             poll_closed); /* before the descriptor, see close_channel() in slot_life.c */
     close(listener->fd);
     if (listener->path && stat(listener->path, &st) == 0 && st.st_dev == listener->dev && st.st_ino == listener->ino)
         unlink(listener->path);

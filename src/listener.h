@@ -53,8 +53,9 @@ int listener_name_of(int fd, char *name, size_t name_len, uint16_t *port);
 
 int listener_start(struct listener *listener, listener_accepted_fn accepted);
 
-/* Clients of this protocol speak first: let the kernel wait for their bytes (TCP_DEFER_ACCEPT, tcp(7)). */
-void listener_defer(struct listener *listener, bool defer);
+/* A worker says that its clients speak first: from now on they are lent when bytes have come, for which the kernel waits
+ * (defer_accept) or the lobby. */
+void listener_clients_speak_first(struct pool *pool);
 
 /* Accepts what the backlog still holds unless it was inherited, closes, unlinks its socket file, frees. */
 void listener_close(struct listener *listener);

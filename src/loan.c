@@ -53,6 +53,13 @@ bool loan_can_take(const struct slot *slot, uint64_t now) {
            untaken(slot) + slot->batch_count < LOANS_UNTAKEN_MAX && slot->outstanding < SEGMENT_LOANS;
 }
 
+/* Whether a worker other than this one could take a connection right now. */
+static bool others_can_take(const struct slot *slot) {
+    for (const struct slot *other = slot->pool->slots; other; other = other->next)
+        if (other != slot && loan_can_take(other, now_ms(other))) return true;
+    return false;
+}
+
 void loan_level(struct slot *slot) {
     uint64_t least = UINT64_MAX;
     for (struct slot *other = slot->pool->slots; other; other = other->next)
@@ -192,10 +199,10 @@ static void count_queue_time(struct slot *slot) {
     }
 }
 
-void loan_flush(struct slot *slot) {
+int loan_flush(struct slot *slot) {
     static struct channel_message message;
     int fds[CHANNEL_LOANS_MAX];
-    if (slot->batch_count == 0) return;
+    if (slot->batch_count == 0) return 0;
     message.head = (struct channel_head){
         .type = CHANNEL_LOANS,
         .count = (uint16_t)slot->batch_count,
@@ -205,21 +212,18 @@ void loan_flush(struct slot *slot) {
     for (uint32_t i = 0; i < slot->batch_count; i++) fds[i] = slot->batch_connections[i]->fd;
     int err = slot->channel_fd < 0 ? UV_EPIPE : channel_send(slot->channel_fd, &message, fds, slot->batch_count);
     if (err < 0) {
-        if (err == UV_EAGAIN) {
-            slot_want_write(slot);
-        } else {
-            /* EPIPE: its death is on the way to us. ETOOMANYREFS and the rest: another worker, or a little later. */
-            slot->no_fds_until_ms = now_ms(slot) + 100;
-            if (err != UV_EPIPE)
-                log_write(CLUA_LOG_WARN, "cannot lend connections to worker %u: %s", slot->worker_id, uv_err_name(err));
-        }
+        /* EPIPE: its death is on the way to us. ETOOMANYREFS and the rest: another worker, or a little later. */
+        if (err != UV_EAGAIN) slot->no_fds_until_ms = now_ms(slot) + 100;
+        if (err != UV_EAGAIN && err != UV_EPIPE)
+            log_write(CLUA_LOG_WARN, "cannot lend connections to worker %u: %s", slot->worker_id, uv_err_name(err));
         unlend_batch(slot);
-        return;
+        return err;
     }
     if (untaken(slot) == 0) slot->sent_at_ms = now_ms(slot);
     count_queue_time(slot);
     slot->sent += slot->batch_count;
     slot->batch_count = 0;
+    return 0;
 }
 
 /* ---- completions ---------------------------------------------------------------------------------------------- */
@@ -258,15 +262,8 @@ static bool read_ring(struct slot *slot) {
         int n = segment_pop(slot->segment, &slot->ring_tail, &entry);
         if (n == 0) return true;
         if (n < 0 || entry.loan >= slot->loans_cap || !slot->loans[entry.loan] || entry.kind < COMPLETION_DONE ||
-            entry.kind > COMPLETION_DROP) {
-            if (slot->state != SLOT_KILLED && slot->state != SLOT_GONE) {
-                log_write(CLUA_LOG_ERROR, "worker %u of %s, pid %d, wrote nonsense into its ring: killing it",
-                          slot->worker_id, slot->pool->options.name, (int)slot->pid);
-                slot->killed_for = "protocol";
-                slot_step(slot, SLOT_EVENT_KILL);
-            }
+            entry.kind > COMPLETION_DROP)
             return false;
-        }
         complete(slot, &entry);
     }
     return true;
@@ -364,7 +361,7 @@ static bool take_back(struct slot *slot, struct connection *connection, enum loa
 }
 
 void loan_rescue(struct slot *slot) {
-    if (!pool_can_lend(slot->pool, slot)) return;
+    if (!others_can_take(slot)) return;
     for (int i = 0; i < RESCUE_PER_CHECK && slot->rescue_at < slot->loans_cap; i++) {
         struct connection *connection = slot->loans[slot->rescue_at++];
         if (!connection || connection == LOAN_TAKEN_MARK || connection->fd < 0) continue;
@@ -391,7 +388,7 @@ void loan_release_watches(struct slot *slot) {
 void loan_readable(struct connection *connection) {
     struct slot *slot = connection->slot;
     if (!slot->stuck) return;
-    if (!pool_can_lend(slot->pool, slot)) {
+    if (!others_can_take(slot)) {
         if (connection->loan < slot->rescue_at) slot->rescue_at = connection->loan; /* look again on the next check */
         return;
     }

@@ -22,10 +22,10 @@ uint32_t loan_load(const struct slot *slot);
 /* Adds the connection (in no list) to the slot's batch; loan_flush() sends it. False: no index or no memory left. */
 bool loan_add(struct slot *slot, struct connection *connection);
 
-/* Sends the batch. What cannot be sent goes back to the front of the lobby. */
-void loan_flush(struct slot *slot);
+/* Sends the batch. What cannot be sent goes back to the front of the lobby. 0 or UV_E*; UV_EAGAIN: the channel is full. */
+int loan_flush(struct slot *slot);
 
-/* Reads the ring and ends loans. False when the worker has broken the protocol (the slot was killed). */
+/* Reads the ring and ends loans. False when the worker has written nonsense there: end it. */
 bool loan_collect(struct slot *slot);
 
 /* The worker is dead: lends again, answers or closes each of its connections, as its state says. */

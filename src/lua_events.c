@@ -10,7 +10,7 @@
 #include "master.h"
 #include "pidfile.h"
 #include "pool.h"
-#include "slot.h"
+#include "slot_life.h"
 
 static int on_event_ref = LUA_NOREF;
 

@@ -16,7 +16,7 @@
 #include "log_sink.h"
 #include "lua_host.h"
 #include "pool.h"
-#include "slot.h"
+#include "slot_life.h"
 #include "systemd.h"
 
 static int on_lines_ref = LUA_NOREF;

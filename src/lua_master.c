@@ -22,8 +22,9 @@
 #include "master.h"
 #include "pidfile.h"
 #include "pool.h"
+#include "pool_dispatch.h"
 #include "privilege.h"
-#include "slot.h"
+#include "slot_life.h"
 
 static int exit_status;
 static bool testing;

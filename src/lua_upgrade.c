@@ -14,7 +14,7 @@
 #include "lua_totals.h"
 #include "pidfile.h"
 #include "pool.h"
-#include "slot.h"
+#include "slot_life.h"
 #include "upgrade.h"
 
 static uint64_t now_ms(void) {

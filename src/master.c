@@ -18,7 +18,8 @@
 #include "lobby.h"
 #include "log.h"
 #include "pool.h"
-#include "slot.h"
+#include "pool_dispatch.h"
+#include "slot_life.h"
 
 enum {
     CHECK_MS = 200,      /* deadlines of slots, hung workers, strangers' zombies */
@@ -233,7 +234,8 @@ static void collect_and_lend(void) {
         for (struct slot *slot = pool->slots; slot; slot = slot->next) {
             if (slot->announced && worth_watching(pool)) look_at(slot, uv_now(master.loop));
             slot->announced = false;
-            if (slot->state < SLOT_KILLED) loan_collect(slot);
+            if (slot->state < SLOT_KILLED && !loan_collect(slot))
+                slot_broke_protocol(slot, "wrote nonsense into its ring");
         }
         pool_dispatch(pool);
         if (pool->on_demand && pool_wants_worker(pool)) master.hooks->on_demand(pool);

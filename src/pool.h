@@ -59,26 +59,7 @@ struct pool *pool_new(const struct pool_options *options); /* takes the strings;
 void pool_options_free(struct pool_options *options);
 struct pool *pool_first(void);
 
-/* Lends what waits, as far as workers can take it. Of the rest the newest beyond queue_max are turned away. */
-void pool_dispatch(struct pool *pool);
-
-/* A worker says that its clients speak first: from now on they are lent when bytes have come, for which the kernel waits
- * (defer_accept) or the lobby. */
-void pool_clients_speak_first(struct pool *pool);
-
-/* True when clients wait, and no worker is there or on the way. */
-bool pool_wants_worker(const struct pool *pool);
-
 /* The memory that its workers share, made when there is none. 0 or UV_E*. */
 int pool_share(struct pool *pool);
-
-/* A place in its bulkhead that no worker has; BULKHEAD_PLACES when there are more workers than places. */
-uint32_t pool_free_place(const struct pool *pool);
-
-/* A slot has become ready or is so no more: tells the workers. */
-void pool_publish_ready(struct pool *pool);
-
-/* True when a worker other than `except` could take a connection right now. */
-bool pool_can_lend(const struct pool *pool, const struct slot *except);
 
 #endif

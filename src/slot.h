@@ -1,7 +1,5 @@
-/* MASTER. A slot: the master's record of one worker process, from fork to reaping.
- *
- * The life of a slot is one function, slot_step(slot, event): it asks slot_decide() (slot_state.h), and it alone writes
- * `state`, sets the deadline, and tells the policy (Lua) what has happened. */
+/* MASTER. A slot: the master's record of one worker process, from fork to reaping. Its life is in slot_life.h, what it has
+ * on loan in loan.h. */
 #ifndef CLUA_SLOT_H
 #define CLUA_SLOT_H
 
@@ -63,44 +61,11 @@ struct slot {
     uint32_t still_checks; /* checks in a row that saw the same tick */
 };
 
-/* Tells the policy. serial names the slot. */
-struct slot_hooks {
-    void (*on_ready)(struct slot *slot);
-    void (*on_gone)(struct slot *slot);
-    void (*on_leave)(struct slot *slot, uint32_t reason);
-    void (*on_ask)(struct slot *slot, uint32_t what);
-    void (*on_broadcast)(struct slot *slot, uint32_t pid, const char *name, size_t name_len, const char *bytes,
-                         size_t len);
-};
-void slot_set_hooks(const struct slot_hooks *hooks);
-
-/* Forks and execs a worker for this position. 0 with *out, or UV_E*: nothing is left behind then. */
-int slot_start(uv_loop_t *loop, struct pool *pool, uint32_t worker_id, struct slot **out);
-
-/* A worker of the master before the upgrade. The caller has filled in worker_id, pid, state, channel_fd, segment_fd,
- * ring_tail, sent, handed, term_timeout_ms, started_at_ms, ready_at_ms; it goes on as if nothing had happened. */
-int slot_adopt(uv_loop_t *loop, struct pool *pool, const struct slot *known, struct slot **out);
-
-/* Feeds an event. */
-void slot_step(struct slot *slot, enum slot_event event);
-
 /* The slot of a process or of a serial, or NULL. */
 struct slot *slot_of_pid(pid_t pid);
 struct slot *slot_of_serial(uint32_t serial);
 
 /* Sends a control packet. 0 or UV_E* (UV_EAGAIN: the channel is full). */
 int slot_send(struct slot *slot, const struct channel_message *message);
-
-/* The channel became full: wait until it can be written, then what is unsent and loans go on. */
-void slot_want_write(struct slot *slot);
-
-/* The log level has changed: every worker is told. */
-void slot_settings_changed(void);
-
-/* Log files were opened anew: every worker gets their descriptors. */
-void slot_logs_changed(void);
-
-/* Frees what is GONE. Called once a turn, when nothing holds a slot. */
-void slot_sweep(struct pool *pool);
 
 #endif

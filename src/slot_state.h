@@ -1,4 +1,4 @@
-/* MASTER. The life of a slot as a pure step function over (state, event); slot.c carries out what it decides.
+/* MASTER. The life of a slot as a pure step function over (state, event); slot_life.c carries out what it decides.
  *
  *               READY              RETIRE|LEAVE            HANGUP
  *   STARTING ----------> READY ------------------> DRAINING ------> EXITING
@@ -40,7 +40,7 @@ enum slot_event {
 
 const char *slot_state_name(enum slot_state state);
 
-/* What a step has to do besides changing the state: the step function decides, slot.c carries out. */
+/* What a step has to do besides changing the state: the step function decides, slot_life.c carries out. */
 enum slot_action {
     SLOT_DO_NOTHING = 0,
     SLOT_DO_TELL_READY = 1 << 0, /* tell the policy */
