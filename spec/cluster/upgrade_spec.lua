@@ -553,7 +553,9 @@ describe("an upgrade that fails its check", function()
   -- change(c) breaks something; mend(c) makes it good again.
   local function try(change, reason, mend)
     local c = cluster.up { dispatch = script { good }, own_binary = true, events = {} }
+    local alone = c:fds()
     local clients = load.start(c:address(), { clients = 5, think = 0.05 })
+    c:wait(function() return c:fds() == alone + 5 end, "every client to have been accepted: some think longer")
     clients:wait(10)
     local workers, fds = pids(c), nil
     change(c)
