@@ -111,8 +111,8 @@ local function split_plain(raw)
   end
 end
 
--- Segments, decoded once, and where each begins (its slash) in the raw path, which begins with one; nil when the path is
--- malformed.
+-- Segments, decoded once, and where each begins (its slash) in the raw path, which begins with one; nil when the path
+-- is malformed.
 local function split(raw)
   local is_plain = not raw:find("%", 1, true) and not raw:find("..", 1, true) and not raw:find("/.", 1, true)
   if is_plain then return split_plain(raw) end
@@ -196,8 +196,8 @@ end
 -- @tparam string method
 -- @tparam string raw the path as sent, still encoded
 -- @treturn table `malformed` when the path can be no route's; else `found` (`value`, `names`, `pattern`, `where`),
--- `values` (of the parameters, decoded once), `rest` (where what lies below a mount begins in raw), `allowed` (set of the
--- methods that the path has), each false when there is none; `steps` (nodes visited)
+-- `values` (of the parameters, decoded once), `rest` (where what lies below a mount begins in raw), `allowed` (set of
+-- the methods that the path has), each false when there is none; `steps` (nodes visited)
 function Routes:find(method, raw)
   local search = new_search()
   search.method, search.raw, search.slash = method, raw, raw:byte(-1) == SLASH
