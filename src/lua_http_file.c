@@ -36,24 +36,25 @@ static char *put_hex(char *p, uint64_t n, char behind) {
     return p + digits + 1;
 }
 
-static void push_etag(lua_State *L, uint64_t ino, uint64_t size, uint64_t sec, uint64_t nsec) {
+/* Of luv's numbers, which are doubles: a large inode is another one in them, and the tag must not depend on who has asked
+ * the kernel. */
+static uint64_t whole(double n) {
+    if (n >= 0x1p64) return UINT64_MAX;
+    return n >= 0 ? (uint64_t)n : n > -0x1p63 ? (uint64_t)(int64_t)n : 0;
+}
+
+static void push_etag(lua_State *L, double ino, double size, double sec, double nsec) {
     char etag[ETAG_BYTES] = "\"", *p = etag + 1;
-    p = put_hex(p, ino, '-');
-    p = put_hex(p, size, '-');
-    p = put_hex(p, sec, '.');
-    p = put_hex(p, nsec, '"');
+    p = put_hex(p, whole(ino), '-');
+    p = put_hex(p, whole(size), '-');
+    p = put_hex(p, whole(sec), '.');
+    p = put_hex(p, whole(nsec), '"');
     lua_pushlstring(L, etag, (size_t)(p - etag));
 }
 
 /* etag(inode, size, seconds, nanoseconds): see clua.connect.condition. */
 static int etag(lua_State *L) {
-    uint64_t n[4];
-    for (int i = 0; i < 4; i++) {
-        double number = luaL_checknumber(L, i + 1);
-        luaL_argcheck(L, number > -9e15 && number < 18e18, i + 1, "not a whole number");
-        n[i] = number < 0 ? (uint64_t)(int64_t)number : (uint64_t)number;
-    }
-    push_etag(L, n[0], n[1], n[2], n[3]);
+    push_etag(L, luaL_checknumber(L, 1), luaL_checknumber(L, 2), luaL_checknumber(L, 3), luaL_checknumber(L, 4));
     return 1;
 }
 
@@ -72,7 +73,7 @@ static int push_opened(lua_State *L, int fd, const struct stat *st) {
     lua_pushinteger(L, fd);
     lua_pushnumber(L, (lua_Number)st->st_size);
     lua_pushnumber(L, (lua_Number)st->st_mtim.tv_sec);
-    push_etag(L, st->st_ino, (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec, (uint64_t)st->st_mtim.tv_nsec);
+    push_etag(L, (double)st->st_ino, (double)st->st_size, (double)st->st_mtim.tv_sec, (double)st->st_mtim.tv_nsec);
     return 4;
 }
 

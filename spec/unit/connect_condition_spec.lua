@@ -89,5 +89,12 @@ describe("clua.connect.condition", function()
   it("takes inode numbers beyond 32 bits", function()
     local big = { ino = 2 ^ 40 + 1, size = 2 ^ 41, mtime = { sec = 1, nsec = 0 } }
     assert.equal('"10000000001-20000000000-1.0"', condition.etag(big))
+    big.ino = 2 ^ 64
+    assert.equal('"ffffffffffffffff-20000000000-1.0"', condition.etag(big))
+  end)
+
+  it("takes times before 1970", function()
+    local old = { ino = 1, size = 0, mtime = { sec = -1, nsec = 5 } }
+    assert.equal('"1-0-ffffffffffffffff.5"', condition.etag(old))
   end)
 end)

@@ -329,6 +329,11 @@ describe("clua.connect.static", function()
       end
     end)
 
+    it("has the tag that a thread sees", function()
+      assert.equal(get("/link.txt").headers.etag, get("/hello.txt").headers.etag)
+      assert.equal(get("/link.txt").headers["last-modified"], get("/hello.txt").headers["last-modified"])
+    end)
+
     it("is nothing with a symbolic link in it", function()
       for _, url in ipairs { "/link.txt", "/link_sub/main.html" } do
         local count, res = threads_used(url)
