@@ -177,8 +177,9 @@ http.Server = Server
 local function update_handlers(self)
   local list = self._handlers and self._handlers.request
   local request
-  if list and #list == 1 and type(list[1]) == "function" then
-    request = list[1]
+  if list and #list == 1 then
+    local only = list[1]
+    request = type(only) == "function" and only or function(req, res) return only(req, res) end
   elseif list then
     request = function(req, res) Emitter.emit(self, "request", req, res) end
   end
