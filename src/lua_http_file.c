@@ -61,11 +61,11 @@ static int etag(lua_State *L) {
 /* O_NONBLOCK: opening a FIFO must not stop the loop. */
 enum { OPEN_FLAGS = O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY };
 
-static const char *check_path(lua_State *L, bool *whole) {
+/* The first argument; NULL when there is a NUL in it. */
+static const char *check_path(lua_State *L) {
     size_t len;
     const char *path = luaL_checklstring(L, 1, &len);
-    *whole = strlen(path) == len;
-    return path;
+    return strlen(path) == len ? path : NULL;
 }
 
 /* Pushes descriptor, size, time of the last change in seconds, entity tag. */
@@ -80,9 +80,8 @@ static int push_opened(lua_State *L, int fd, const struct stat *st) {
 /* open_file(path): descriptor, size, time of the last change in seconds, entity tag; nil, message, code. Only what is a
  * regular file: a folder is EISDIR, anything else EINVAL. */
 static int open_file(lua_State *L) {
-    bool whole;
-    const char *path = check_path(L, &whole);
-    if (!whole) return fail(L, -1, UV_EINVAL, path);
+    const char *path = check_path(L);
+    if (!path) return fail(L, -1, UV_EINVAL, lua_tostring(L, 1));
     int fd = open(path, OPEN_FLAGS);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0) return fail(L, fd, -errno, path);
@@ -116,9 +115,8 @@ static bool is_known_to_be_missing(const char *path) {
  * follows no symbolic link anywhere in the path: where that cannot be had, it fails with EAGAIN or ELOOP, and on an old
  * kernel or under a strict seccomp filter with ENOSYS, EINVAL or EPERM (openat2(2), RESOLVE_CACHED: Linux 5.12). */
 static int open_cached(lua_State *L) {
-    bool whole;
-    const char *path = check_path(L, &whole);
-    if (!whole) return fail(L, -1, UV_EINVAL, path);
+    const char *path = check_path(L);
+    if (!path) return fail(L, -1, UV_EINVAL, lua_tostring(L, 1));
     int fd = open_in_cache(path, OPEN_FLAGS);
     if (fd == UV_EAGAIN && is_known_to_be_missing(path)) fd = UV_ENOENT;
     struct stat st;
