@@ -38,6 +38,16 @@ void log_ring_add(const char *bytes, size_t len) {
     put(bytes, len);
 }
 
+void log_ring_restore(const char *bytes, size_t len, uint64_t position) {
+    size_t kept = len;
+    while (kept > LOG_RING_BYTES) { /* one that kept more */
+        const char *newline = memchr(bytes + (len - kept), '\n', kept);
+        kept = newline ? len - (size_t)(newline + 1 - bytes) : 0;
+    }
+    begin = end = position - kept;
+    put(bytes + (len - kept), kept);
+}
+
 uint64_t log_ring_end(void) {
     return end;
 }

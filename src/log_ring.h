@@ -11,6 +11,9 @@ enum { LOG_RING_BYTES = 128 * 1024 };
 /* Whole lines, each ended by a newline; the oldest make room. */
 void log_ring_add(const char *bytes, size_t len);
 
+/* Begins with these lines, of which the last ends at this position: an upgrade goes on counting. */
+void log_ring_restore(const char *bytes, size_t len, uint64_t position);
+
 /* Behind the last line, and where the oldest line that is kept begins. */
 uint64_t log_ring_end(void);
 uint64_t log_ring_begin(void);

@@ -138,6 +138,14 @@ int lua_log_read(lua_State *L) {
 
 /* ---- upgrade -------------------------------------------------------------------------------------------------- */
 
+int lua_log_restore(lua_State *L) {
+    size_t len;
+    const char *lines = luaL_checklstring(L, 1, &len);
+    lua_Number position = luaL_checknumber(L, 2);
+    if (position >= (lua_Number)len) log_ring_restore(lines, len, (uint64_t)position);
+    return 0;
+}
+
 int lua_log_pending(lua_State *L) {
     size_t len;
     const char *bytes = log_sink_pending(&len);

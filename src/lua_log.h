@@ -36,6 +36,9 @@ int lua_log_follow(lua_State *L);
  * lines at `at` are kept no more */
 int lua_log_read(lua_State *L);
 
+/* log_restore(lines, position): log_read() of the master before an upgrade; before the first line of this one */
+int lua_log_restore(lua_State *L);
+
 /* log_pending(): what standard error has not taken yet; log_pend(bytes): goes before all other lines */
 int lua_log_pending(lua_State *L);
 int lua_log_pend(lua_State *L);

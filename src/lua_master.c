@@ -305,6 +305,7 @@ int lua_master_open(lua_State *L) {
         {"log_level", lua_log_level},
         {"log_follow", lua_log_follow},
         {"log_read", lua_log_read},
+        {"log_restore", lua_log_restore},
         {"captures", lua_log_captures},
         {"adopt_captures", lua_log_adopt_captures},
         {"testing", core_testing},

@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-enum { UPGRADE_STATE_VERSION = 3 };
+enum { UPGRADE_STATE_VERSION = 4 };
 
 /* Called first in main(): remembers how this process was started. */
 void upgrade_remember(int argc, char **argv);

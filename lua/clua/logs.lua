@@ -78,7 +78,10 @@ function logs.open(master, before)
   self.wanted = options.error_log and absolute(options.error_log)
   host.log_level(options.log_level)
   core.log_open(options.log_prefix)
-  if before then core.log_pend(before.pending) end
+  if before then
+    core.log_restore(before.lines, before.position)
+    core.log_pend(before.pending)
+  end
   if self.wanted and not before then core.log_hold(true) end
 end
 
@@ -112,9 +115,13 @@ function logs.adopt(master, before)
   core.log_level(master.options.log_level)
 end
 
---- What crosses an upgrade.
+--- What crosses an upgrade. Nothing may be logged behind it.
 function logs:state()
-  return { error_log = self.error_log, captures = core.captures(), pending = core.log_pending() }
+  local lines, position = core.log_read()
+  return {
+    error_log = self.error_log, captures = core.captures(), pending = core.log_pending(), lines = lines,
+    position = position,
+  }
 end
 
 --- See Master:reopen_logs.
@@ -154,11 +161,13 @@ local function lines_of(text)
   return lines
 end
 
-local function tell(self, line)
+-- A follower that has begun behind that position knows of it.
+local function tell(self, line, position)
   local followers = {} -- one that is told may end itself, or begin another
   for follower in pairs(self.followers) do followers[#followers + 1] = follower end
   for _, follower in ipairs(followers) do
-    local ok, message = xpcall(follower, debug.traceback, line)
+    local ok, message = true, nil
+    if position > follower.from then ok, message = xpcall(follower.fn, debug.traceback, line, position) end
     if not ok then
       self.followers[follower] = nil
       host.log("error", "a follower of the log has failed, and gets no more of it: " .. message)
@@ -168,18 +177,21 @@ end
 
 -- What followers have logged themselves is behind the position that the next call begins at.
 local function new_lines(self)
-  local text, _, missed = core.log_read(self.position)
-  if missed then tell(self, nil) end
-  for _, line in ipairs(lines_of(text)) do tell(self, line) end
+  local text, last, missed = core.log_read(self.position)
+  local position = last - #text
+  if missed then tell(self, nil, position) end
+  for _, line in ipairs(lines_of(text)) do
+    position = position + #line + 1
+    tell(self, line, position)
+  end
   self.position = select(2, core.log_read(math.huge))
 end
 
---- See Master:on_log.
+--- See Master:on_log. fn(line, position) for what is written from now on; position: see since().
 function logs.follow(master, fn)
-  local self = master.logs
-  local function follower(line) fn(line) end
+  local self, follower = master.logs, { fn = fn, from = select(2, core.log_read(math.huge)) }
   if not next(self.followers) then
-    self.position = select(2, core.log_read(math.huge))
+    self.position = follower.from
     core.log_follow(function() new_lines(self) end)
   end
   self.followers[follower] = true
@@ -194,6 +206,16 @@ function logs.last(count)
   local lines, last = lines_of((core.log_read())), {}
   for i = math.max(1, #lines - count + 1), #lines do last[#last + 1] = lines[i] end
   return last
+end
+
+--- The lines behind a position, as many as are kept. Positions count bytes of the log, over upgrades, too.
+-- @tparam number position
+-- @treturn table array of strings
+-- @treturn number the position behind the last one
+-- @treturn boolean whether some are missing
+function logs.since(position)
+  local text, last, missed = core.log_read(position)
+  return lines_of(text), last, missed
 end
 
 return logs

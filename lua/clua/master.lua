@@ -325,10 +325,10 @@ end
 function Master:on_log(fn)
   if type(fn) ~= "function" then usage.fail(1, "on_log: a function is expected, got %s", type(fn)) end
   if not self.running then usage.fail(1, "on_log: the master has not been dispatched") end
-  return logs.follow(self, fn)
+  return logs.follow(self, function(line) fn(line) end)
 end
 
---- The last lines of the log, oldest first (128 KiB are kept, not over an upgrade).
+--- The last lines of the log, oldest first (128 KiB are kept, over upgrades too).
 -- @tparam[opt=10] number count
 -- @treturn table array of strings
 function Master:last_log(count)

@@ -88,7 +88,6 @@ local function state_of(master)
   state.upgrades, state.started = master.upgrades + 1, master.started
   state.pidfile = master.pidfile
   state.systemd = master.systemd:state()
-  state.logs = master.logs:state()
   state.control = master.control:state()
   state.registrations = {}
   for i, registration in ipairs(master.registrations) do
@@ -104,6 +103,7 @@ local function state_of(master)
       quarantine = { deaths = registration.quarantine.deaths, refused = registration.quarantine.refused },
     }
   end
+  state.logs = master.logs:state()
   return buffer.encode(state)
 end
 

@@ -538,6 +538,8 @@ describe("who follows the log", function()
         host.log("info", "about " .. #line)
       end)
       master:on_log(function() error("one that fails") end)
+      host.log("info", "known already")
+      master:on_log(function(line) if line:find "known already" then say "told twice" end end)
       local stop
       stop = master:on_log(function(line) say("short", line) stop() end)
       function master:say_last() say("last", unpack(master:last_log(3))) end

@@ -5,6 +5,7 @@ local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
 local control = require "spec.support.control"
 local load = require "spec.support.load"
+local loop = require "spec.support.loop"
 local uv = require "luv"
 
 local FAILED, USAGE, NO_MASTER = 1, 100, 111
@@ -349,6 +350,9 @@ describe("clua logs", function()
     assert.same({ last(c, 2), "", 0 }, { control.run(c, "logs", "-n", "2") })
     assert.same({ "", "", 0 }, { control.run(c, "logs", "-n", "0") })
     assert_fails(USAGE, "must be a whole number", control.run(c, "logs", "-n", "x"))
+    c:signal("sigusr2")
+    c:wait_log("upgraded, generation 1")
+    assert.same({ table.concat(c.lines, "\n") .. "\n", "", 0 }, { control.run(c, "logs", "-n", "100") })
     c:stop()
   end)
 
@@ -359,40 +363,77 @@ describe("clua logs", function()
     c:stop()
   end)
 
-  it("-f follows, over an upgrade, and ends with the master", function()
-    local c = up()
-    local text, code = "", nil
+  -- `clua logs -f` of all that has been logged; `text` is what it has shown so far, `code` its status.
+  local function follow(c)
+    local following = { text = "" }
     local pipe = uv.new_pipe(false)
     local handle
-    handle = assert(uv.spawn(cluster.binary, { args = { "logs", "-f", "-n", "0", "--control", control.path(c) },
+    handle = assert(uv.spawn(cluster.binary, { args = { "logs", "-f", "-n", "1000", "--control", control.path(c) },
       stdio = { nil, pipe, 2 } }, function(status)
-      code = status
+      following.code = status
       handle:close()
     end))
     pipe:read_start(function(_, bytes)
-      text = text .. (bytes or "")
+      following.text = following.text .. (bytes or "")
       if not bytes then pipe:close() end
     end)
-    -- Lines come only once the command has connected.
-    local level, shown = { "debug", "info" }, nil
+    c:wait(function() return following.text ~= "" end, "the first lines to be shown")
+    return following
+  end
+
+  it("-f follows over upgrades, every line once and in order, and ends with the master", function()
+    local c = cluster.up { app = "talks", options = { cnum = 2 } }
+    local following = follow(c)
+    for generation = 1, 3 do
+      -- Fewer than are kept, and all the time.
+      local flood = loop.task(function()
+        for _ = 1, 15 do
+          local conn = assert(client.connect(c:address()))
+          assert.equal(200, (conn:request("POST", "/lines", { Connection = "close" }, "line 20")))
+          conn:close()
+        end
+      end)
+      c:signal("sigusr2")
+      c:wait_log("upgraded, generation " .. generation)
+      loop.wait(function() return flood.done end, 30)
+      assert.is_nil(flood.error)
+    end
+    c:wait_log("out: line 20$", nil, 3 * 15)
     c:wait(function()
-      shown = text:find("log level changed")
-      if not shown then
-        control.run(c, "log-level", level[1])
-        level = { level[2], level[1] }
-      end
-      return shown
-    end, "a line to be followed")
-    c:signal("sigusr2")
-    c:wait_log("upgraded, generation 1")
-    c:wait(function()
-      if text:find("log level changed.*upgraded, generation 1.*log level changed") then return true end
-      control.run(c, "log-level", level[1])
-      level = { level[2], level[1] }
-    end, "a line of the upgraded master")
+      return following.text == table.concat(c.lines, "\n") .. "\n"
+    end, function() return "all lines and no others:\n" .. following.text end)
     c:stop()
-    c:wait(function() return code end, "the command to end")
-    assert.equal(0, code)
-    assert.truthy(text:find("master%[%d+%] info: stopping\n"), text)
+    c:wait(function() return following.code end, "the command to end")
+    assert.equal(0, following.code)
+    -- The last words of a master that ends may come too late for it.
+    assert.truthy(following.text:find("master%[%d+%] info: stopping\n"), following.text)
+  end)
+
+  it("-f says where lines are missing, since more have come than are kept", function()
+    local c = cluster.up { app = "talks", options = { cnum = 1 } }
+    local conn = control.connect(c)
+    local answer = control.ask(conn, { op = "log", lines = 1, follow = true })
+    local position = answer.result.position
+    local got = control.ask(conn, { op = "log-level", level = "debug" })
+    while got.event ~= "log" do got = control.line(conn) end
+    assert.truthy(got.line:find("log level changed", 1, true))
+    assert.equal(position + #got.line + 1, got.position)
+    conn:close()
+    local function behind(place)
+      conn = control.connect(c)
+      local result = control.ask(conn, { op = "log", after = place }).result
+      conn:close()
+      return result
+    end
+    assert.same({ lines = { got.line }, position = got.position, lost = false }, behind(position))
+    local http = assert(client.connect(c:address()))
+    assert.equal(200, (http:request("POST", "/lines", nil, "line 5000", 60)))
+    http:close()
+    c:wait_log("out: line 5000$")
+    local result = behind(position)
+    assert.is_true(result.lost)
+    assert.truthy(result.lines[#result.lines]:find("out: line 5000$"))
+    assert.is_true(#table.concat(result.lines, "\n") < 128 * 1024)
+    c:stop()
   end)
 end)

@@ -75,6 +75,20 @@ describe("the ring of the last lines", function()
     assert.equal(0, tonumber(core.log_ring_copy(core.log_ring_end() + 5, room)))
   end)
 
+  it("goes on where another has stopped, with whole lines of it", function()
+    local lines = "one\ntwo\n"
+    core.log_ring_restore(lines, #lines, 1e6)
+    assert.same({ lines, 1e6 }, { copy(), tonumber(core.log_ring_end()) })
+    add("three\n")
+    assert.same({ "two\nthree\n", 1e6 + 6 }, { copy(1e6 - 4), tonumber(core.log_ring_end()) })
+    core.log_ring_restore("", 0, 7)
+    assert.same({ "", 7, 7 }, { copy(), tonumber(core.log_ring_end()), tonumber(core.log_ring_begin()) })
+    -- One that kept more.
+    local much = ("x"):rep(BYTES - 8) .. "\nlast one\n"
+    core.log_ring_restore(much, #much, #much)
+    assert.same({ "last one\n", #much }, { copy(), tonumber(core.log_ring_end()) })
+  end)
+
   it("takes the end of what is longer than itself", function()
     local lines = {}
     for i = 1, 30000 do lines[i] = "line " .. i .. "\n" end

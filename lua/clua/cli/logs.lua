@@ -19,8 +19,7 @@ end
 
 function logs.configure(parser)
   parser:argument("action", "reopen: the log files, after they were renamed"):args("?"):choices { "reopen" }
-  parser:flag("-f --follow", "go on with what comes, until the master is gone; over upgrades too, where the"
-    .. " last lines before one may be missing (the log itself has them)")
+  parser:flag("-f --follow", "go on with what comes, until the master is gone; over upgrades too")
   parser:option("-n --lines", "how many of the last lines"):argname("COUNT"):convert(count):default "10"
   target.configure(parser)
 end
@@ -40,17 +39,24 @@ local function reopen(args)
   return target.fail("logs", message)
 end
 
--- To the end of the connection; false when nobody reads it any more.
-local function follow(client, lines)
-  local found, message, code = client:request("log", { lines = lines, follow = true })
+local function missing(how_many)
+  return ("(%s lines are missing here: too many for this terminal)"):format(how_many or "some")
+end
+
+-- To the end of the connection; false when nobody reads it any more. `where` is how many lines there shall be, or
+-- behind which position, and becomes the position behind what has been shown.
+local function follow(client, where)
+  local found, message, code = client:request("log", { lines = where.lines, after = where.after, follow = true })
   if not found then return nil, message, code end
+  where.lines, where.after = nil, found.position
+  if found.lost then table.insert(found.lines, 1, missing()) end
   if not show(found.lines) then return false end
   while true do
     local event
     event, message, code = client:event()
     if not event then return nil, message, code end
-    local line = event.line or ("(%s lines are missing here: too many for this terminal)"):format(event.count or "some")
-    if not show { line } then return false end
+    if not show { event.line or missing(event.count) } then return false end
+    where.after = event.position or where.after
   end
 end
 
@@ -77,16 +83,15 @@ function logs.run(args)
     show(found.lines)
     return 0
   end
-  local lines, generation, problem = args.lines, client.generation, nil
+  local where, pid, problem = { lines = args.lines }, client.pid, nil
   while client do
-    local went_on, message, code = follow(client, lines)
+    local went_on, message, code = follow(client, where)
     client:close()
     if went_on == false then return 0 end
     if code ~= "EOF" and code ~= "ECONNRESET" then return target.fail("logs", message) end
     client, problem = reconnect(path)
-    -- An upgraded master keeps the lines that it has written itself.
-    lines = client and client.generation ~= generation and LINES_MAX or 0
-    generation = client and client.generation
+    -- An upgraded one goes on counting; of another nothing has been shown yet.
+    if client and client.pid ~= pid then where, pid = { lines = LINES_MAX }, client.pid end
   end
   if problem then return target.fail("logs", problem) end
   return 0

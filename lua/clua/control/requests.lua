@@ -1,6 +1,7 @@
 --- What can be asked of a master through its control socket.
 -- @module clua.control.requests
 
+local logs = require "clua.logs"
 local options = require "clua.options"
 
 local requests = {}
@@ -88,18 +89,20 @@ known["reopen-logs"] = { arguments = {}, run = function(master, _, answer)
   answer(master:reopen_logs())
 end }
 
--- The lines that were, then, with `follow`, an event for each that comes.
-known.log = { arguments = { lines = "integer", follow = "boolean" }, run = function(master, given, answer, stream)
-  local stop
-  if given.follow and not stream.begin(function() stop() end) then
-    return answer(nil, "this connection follows the log already", "EBUSY")
-  end
-  answer { lines = master:last_log(given.lines) }
-  if not given.follow then return end
-  stop = master:on_log(function(line)
-    stream.send(line and { event = "log", line = line } or { event = "lost" })
-  end)
-end }
+-- The lines that were, or those behind a position, then, with `follow`, an event for each that comes.
+known.log = { arguments = { lines = "integer", after = "integer", follow = "boolean" },
+  run = function(master, given, answer, stream)
+    local stop
+    if given.follow and not stream.begin(function() stop() end) then
+      return answer(nil, "this connection follows the log already", "EBUSY")
+    end
+    local lines, position, missed = logs.since(given.after or math.huge)
+    answer { lines = given.after and lines or master:last_log(given.lines), position = position, lost = missed }
+    if not given.follow then return end
+    stop = logs.follow(master, function(line, where)
+      stream.send(line and { event = "log", line = line, position = where } or { event = "lost" })
+    end)
+  end }
 
 -- The worker that an id or a pid means; nil, message, code.
 local function find_worker(master, given)
