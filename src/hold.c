@@ -1,14 +1,13 @@
 /* WORKER. See hold.h. Owns the list of held requests and the timer that looks whether they may go on. */
 #include "hold.h"
 
-#include <string.h>
+#include <sys/socket.h>
 
 #include "blame.h"
 #include "borrow.h"
 #include "bulkhead.h"
 #include "log.h"
 #include "shared.h"
-#include "stream.h"
 #include "worker_state.h"
 
 enum {
@@ -190,7 +189,7 @@ static uint64_t limit_ms(uint32_t mean_us) {
     return limit < HOLD_MAX_MS ? limit : HOLD_MAX_MS;
 }
 
-bool hold_admit(struct held *held, struct stream *stream, void (*resume)(struct held *held)) {
+bool hold_admit(struct held *held, int fd, void (*resume)(struct held *held)) {
     char bytes[BULKHEAD_LINE_BYTES];
     if (held->back) { /* something else has looked at the connection */
         if (!worker_draining()) return false;
@@ -202,7 +201,7 @@ bool hold_admit(struct held *held, struct stream *stream, void (*resume)(struct 
         return true;
     }
     if (own.claimed || worker_draining() || !bulkhead_is_last(own.bulkhead, own.place)) return true;
-    int n = stream_peek(stream, bytes, sizeof bytes);
+    ssize_t n = recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
     if (n <= 0) return true;
     uint32_t mean_us = slow_mean_us(name_of(bytes, (size_t)n));
     if (mean_us == 0 || claim() || !pay_credit() || !pay_time()) return true;

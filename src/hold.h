@@ -17,8 +17,6 @@
 #include <stdint.h>
 #include <uv.h>
 
-struct stream;
-
 struct held {
     struct held *next, **back; /* back NULL: not held */
     uint64_t since_ns, until_ms;
@@ -40,9 +38,9 @@ static inline bool hold_knows(void) {
     return atomic_load_explicit((_Atomic uint64_t *)(uintptr_t)hold.known, memory_order_relaxed) != 0;
 }
 
-/* Bytes wait on a stream whose loan can still be taken. True: read them. False: they stay where they are; `resume`
+/* Bytes wait on a socket whose loan can still be taken. True: read them. False: they stay where they are; `resume`
  * follows, from the loop, when they are to be read. Call only if hold_knows(). */
-bool hold_admit(struct held *held, struct stream *stream, void (*resume)(struct held *held));
+bool hold_admit(struct held *held, int fd, void (*resume)(struct held *held));
 
 /* It is not held any more, or never was. */
 void hold_forget(struct held *held);

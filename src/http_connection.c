@@ -195,7 +195,8 @@ static void resume(struct held *held) {
 
 static bool on_come(struct stream *stream) {
     struct http_connection *connection = stream->owner;
-    if (connection->state != HTTP_STATE_IDLE || hold_admit(&connection->held, stream, resume)) return true;
+    if (connection->state != HTTP_STATE_IDLE || hold_admit(&connection->held, stream_descriptor(stream), resume))
+        return true;
     http_loop_deadline(connection, 0); /* it is not idle: neither late nor to be parked */
     return false;
 }

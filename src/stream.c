@@ -61,16 +61,12 @@ int stream_open_unattached(uv_loop_t *loop, int fd, int domain, struct stream **
     return err;
 }
 
-int stream_attach(struct stream *stream) {
+int stream_tell_loop(struct stream *stream) {
     int fd = stream->unattached_fd;
-    if (fd < 0 || stream->closing) return 0;
     bool is_tcp = stream->uv.handle.type == UV_TCP;
     int err = is_tcp ? uv_tcp_open(&stream->uv.tcp, fd) : uv_pipe_open(&stream->uv.pipe, fd);
-    if (err < 0) return err;
-    stream->unattached_fd = -1;
-    if (!stream->reading) return 0;
-    stream->reading = false;
-    return stream_read_start(stream);
+    if (err == 0) stream->unattached_fd = -1;
+    return err;
 }
 
 int stream_open(uv_loop_t *loop, int fd, int domain, const struct stream_hooks *hooks, void *owner,
@@ -78,7 +74,7 @@ int stream_open(uv_loop_t *loop, int fd, int domain, const struct stream_hooks *
     struct stream *stream = NULL;
     int err = stream_open_unattached(loop, fd, domain, &stream);
     if (!stream) return err;
-    err = stream_attach(stream);
+    err = stream_tell_loop(stream);
     if (err < 0) {
         stream->unattached_fd = -1; /* the caller's still */
         stream_end(stream);
@@ -92,6 +88,12 @@ int stream_open(uv_loop_t *loop, int fd, int domain, const struct stream_hooks *
 void stream_own(struct stream *stream, const struct stream_hooks *hooks, void *owner) {
     stream->hooks = hooks ? hooks : &no_hooks;
     stream->owner = owner;
+}
+
+void stream_read_stop(struct stream *stream) {
+    if (!stream->reading) return;
+    if (stream->unattached_fd < 0) uv_read_stop(&stream->uv.stream);
+    stream->reading = false;
 }
 
 void stream_each(void (*visit)(struct stream *stream, void *data), void *data) {

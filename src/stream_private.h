@@ -1,5 +1,5 @@
-/* WORKER. For stream.c and stream_*.c only. Every read and every write looks at the word of its loan, so the look is
- * inline; and who opens or ends a stream does not do so alone. */
+/* WORKER. For stream.c and stream_*.c only, each of which knows those before it: life, loan, read, write; connect.
+ * Every read and every write looks at the word of its loan, so the look is inline. */
 #ifndef CLUA_STREAM_PRIVATE_H
 #define CLUA_STREAM_PRIVATE_H
 
@@ -33,6 +33,9 @@ static inline bool stream_is_taken(const struct stream *stream) {
 
 /* One without descriptor and owner; domain: AF_UNIX, or any other for TCP. 0 or UV_E*. */
 int stream_new(uv_loop_t *loop, int domain, bool outgoing, struct stream **out);
+
+/* Gives the descriptor, which is still unattached, to libuv. 0 or UV_E*. */
+int stream_tell_loop(struct stream *stream);
 
 /* Closes handle and descriptor; nothing is said of a loan. on_closed follows, and the stream is freed. */
 void stream_end(struct stream *stream);

@@ -70,6 +70,14 @@ int stream_read_start(struct stream *stream) {
     return err;
 }
 
+int stream_attach(struct stream *stream) {
+    if (stream->unattached_fd < 0 || stream->closing) return 0;
+    int err = stream_tell_loop(stream);
+    if (err < 0 || !stream->reading) return err;
+    stream->reading = false;
+    return stream_read_start(stream);
+}
+
 bool stream_read_now(struct stream *stream) {
     uv_buf_t buf;
     if (!stream->reading || stream->closing) return false;
@@ -88,12 +96,6 @@ bool stream_read_now(struct stream *stream) {
         n = UV_EOF;
     received(&stream->uv.stream, n, &buf);
     return n != 0;
-}
-
-void stream_read_stop(struct stream *stream) {
-    if (!stream->reading) return;
-    if (stream->unattached_fd < 0) uv_read_stop(&stream->uv.stream);
-    stream->reading = false;
 }
 
 int stream_peek(const struct stream *stream, char *bytes, size_t size) {

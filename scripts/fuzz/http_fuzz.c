@@ -172,8 +172,8 @@ void worker_request_end(void) {
 static const _Atomic uint64_t nothing_known;
 struct hold hold = {.known = &nothing_known, .slow_after_ns = UINT64_MAX};
 
-bool hold_admit(struct held *held, struct stream *of, void (*resume)(struct held *held)) {
-    (void)held, (void)of, (void)resume;
+bool hold_admit(struct held *held, int fd, void (*resume)(struct held *held)) {
+    (void)held, (void)fd, (void)resume;
     return true;
 }
 
