@@ -117,7 +117,7 @@ local function p99(running, rows, options)
   end
   peak = peak or measure.saturate(by_name[BASE], cases[1], options.seconds).rate
   local times = { clua = {}, [BASE] = {} }
-  for _ = 1, options.rounds do
+  for _ = 1, options.rounds * 2 - 1 do -- a neighbour's burst is in the hundredth that counts
     for name, list in pairs(times) do
       list[#list + 1] = measure.p99(by_name[name], cases[1], options.seconds, peak * 0.6)
     end
