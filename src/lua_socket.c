@@ -22,6 +22,7 @@ struct box {
 };
 
 static char class_key, event_key; /* registry keys: the sockets' metatable, the event function */
+static int box_meta = LUA_NOREF;  /* that of BOX: to look it up by its name takes a hash of that each time */
 
 static struct box *check_box(lua_State *L, int index) {
     return luaL_checkudata(L, index, BOX);
@@ -143,7 +144,7 @@ static void put_box(lua_State *L, int index, struct stream *stream) {
     struct box *box = lua_newuserdata(L, sizeof *box);
     memset(box, 0, sizeof *box);
     box->ref = LUA_NOREF;
-    luaL_getmetatable(L, BOX);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, box_meta);
     lua_setmetatable(L, -2);
     lua_rawseti(L, index, 1);
     if (!stream) return;
@@ -154,7 +155,7 @@ static void put_box(lua_State *L, int index, struct stream *stream) {
 }
 
 static void new_socket(lua_State *L, struct stream *stream) {
-    lua_createtable(L, 1, 4);
+    lua_createtable(L, 1, 0); /* what the script sets makes room: one that is given to HTTP has nothing else */
     put_box(L, lua_gettop(L), stream);
     lua_pushlightuserdata(L, &class_key);
     lua_rawget(L, LUA_REGISTRYINDEX);
@@ -174,7 +175,7 @@ struct stream *lua_socket_take(lua_State *L, int index) {
     lua_rawgeti(L, index, 1);
     struct box *box = lua_touserdata(L, -1);
     luaL_argcheck(L, box && lua_getmetatable(L, -1), index, "a socket expected");
-    luaL_getmetatable(L, BOX);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, box_meta);
     luaL_argcheck(L, lua_rawequal(L, -1, -2), index, "a socket expected");
     lua_pop(L, 3);
     struct stream *stream = box->stream;
@@ -388,6 +389,8 @@ int lua_socket_open(lua_State *L) {
         {NULL, NULL},
     };
     host_metatable(L, BOX, methods, meta);
+    luaL_getmetatable(L, BOX);
+    box_meta = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_newtable(L);
     luaL_register(L, NULL, functions);
     return 1;
