@@ -19,6 +19,7 @@
 
 #include "log.h"
 #include "pool.h"
+#include "tcp_half_open.h"
 
 enum { BACKLOG = 4096, ACCEPTS_PER_TURN = 128, PAUSE_MS = 100, DEFER_SECONDS = 1 };
 
@@ -288,6 +289,20 @@ static void timer_closed(uv_handle_t *handle) {
 static void poll_closed(uv_handle_t *handle) {
     struct listener *listener = (struct listener *)((char *)handle - offsetof(struct listener, poll));
     uv_close((uv_handle_t *)&listener->pause, timer_closed);
+}
+
+bool listener_settle(struct listener *listener) {
+    union {
+        struct sockaddr any;
+        struct sockaddr_storage room;
+    } address = {0};
+    socklen_t len = sizeof address;
+    if (listener->deferred && !listener->inherited) {
+        set_deferred(listener, false);
+        listener->settling = true;
+    }
+    if (!listener->settling || getsockname(listener->fd, &address.any, &len) < 0) return false;
+    return tcp_half_open(address.any.sa_family, listener->port);
 }
 
 void listener_close(struct listener *listener) {

@@ -34,6 +34,7 @@ struct listener {
     bool inherited;          /* who handed it over keeps it: clients in the backlog wait for the next master */
     bool paused, complained; /* one log line for each shortage of descriptors */
     bool deferred;           /* the kernel accepts those who have spoken */
+    bool settling;           /* it was so: some may be left that have not */
     bool closing;            /* these are the last ones */
 };
 
@@ -56,6 +57,10 @@ int listener_start(struct listener *listener, listener_accepted_fn accepted);
 /* A worker says that its clients speak first: from now on they are lent when bytes have come, for which the kernel waits
  * (defer_accept) or the lobby. */
 void listener_clients_speak_first(struct pool *pool);
+
+/* To be closed soon: the kernel is to give whoever comes at once. True while it keeps clients from before that have not
+ * spoken yet, for a second at most; closing would reset them. */
+bool listener_settle(struct listener *listener);
 
 /* Accepts what the backlog still holds unless it was inherited, closes, unlinks its socket file, frees. */
 void listener_close(struct listener *listener);

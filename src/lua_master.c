@@ -95,6 +95,15 @@ static int core_accept(lua_State *L) {
     return 1;
 }
 
+/* settle(pool): whether clients are there that close() would reset; see listener_settle() */
+static int core_settle(lua_State *L) {
+    bool any = false;
+    for (struct listener *listener = check_pool(L, 1)->listeners; listener; listener = listener->next)
+        any = listener_settle(listener) || any;
+    lua_pushboolean(L, any);
+    return 1;
+}
+
 /* close(pool, name): no new connections on the listener of that name, or on any */
 static int core_close(lua_State *L) {
     struct pool *pool = check_pool(L, 1);
@@ -258,6 +267,7 @@ int lua_master_open(lua_State *L) {
         {"pool", lua_pool_new},
         {"listen", core_listen},
         {"accept", core_accept},
+        {"settle", core_settle},
         {"close", core_close},
         {"start", core_start},
         {"retire", core_retire},

@@ -21,6 +21,7 @@ local usage = require "clua.usage"
 local wire = require "clua.wire"
 
 local EXIT_SYSTEM = 111
+local SETTLE_S, SETTLE_PAUSE_S = 1.5, 0.005 -- the kernel's time is a second
 
 local Master = Emitter.class("Master")
 
@@ -242,6 +243,23 @@ local function stop(self)
   self.systemd:update()
 end
 
+-- Who has connected, and sends the request in this moment, may be known to the kernel alone, which would reset it: goes
+-- on until there is none. After a second the kernel keeps none.
+local function settle(self)
+  local till = running.now() + SETTLE_S
+  local function look()
+    if self.stopping then return end
+    local waits = false
+    for _, registration in ipairs(self.registrations) do
+      if registration ~= self.admin and core.settle(registration.pool) then waits = true end
+    end
+    if not waits or running.now() > till then return stop(self) end
+    running.after(SETTLE_PAUSE_S, look)
+  end
+  look()
+  if not self.stopping then log("debug", "stopping when the clients that have connected have spoken") end
+end
+
 --- Stops: no new connections, requests in execution finish (term_timeout), then the process exits with 0. With
 -- `lame_duck` it goes on as before for that time, but says that it is not ready any more.
 function Master:close()
@@ -250,13 +268,17 @@ function Master:close()
   local is_serving = self:state() == "running"
   self.leaving = true
   upgrade.cancel(self)
-  if self.options.lame_duck == 0 or not is_serving then
+  if not is_serving then
     stop(self)
+    return self
+  end
+  if self.options.lame_duck == 0 then
+    settle(self)
     return self
   end
   log("info", ("lame duck: stopping in %.3g s"):format(self.options.lame_duck))
   running.after(self.options.lame_duck, function()
-    if not self.stopping then stop(self) end
+    if not self.stopping then settle(self) end
   end)
   self.systemd:update()
   return self

@@ -44,6 +44,53 @@ describe("a client that connects and says nothing", function()
     first:close()
   end)
 
+  it("is served when it speaks just after the cluster was told to stop; then new ones are refused", function()
+    local conn, c
+    for attempt = 1, 5 do
+      c = cluster.up { app = "hello", options = { cnum = 1 }, master = { log_level = "debug" } }
+      local at
+      loop.wait(function()
+        if conn then conn:close() end
+        assert.equal(200, (client.get(c:address(), "/")))
+        conn, at = silent(c)
+        return at == "SYN_RECV"
+      end, 20, "the listener to be told")
+      local from = loop.now()
+      c:signal "sigterm"
+      c:wait(function()
+        if c:count "debug: stopping when the clients that have connected have spoken$" == 1 then return true end
+        local other, why = client.connect(c:address())
+        if other then other:close() end
+        return why == "ECONNREFUSED"
+      end, "the master to wait, or to have closed")
+      conn:send(client.format("GET", "/"))
+      local is_early = loop.now() - from < 0.5 -- after a second the kernel tells the master of it
+      local status, why = conn:response("GET")
+      if is_early then assert.equal(200, status, tostring(why)) end
+      assert.same({ 0, 0 }, { c:wait_exit() })
+      if is_early then break end
+      assert.is_true(attempt < 5, "the machine is too slow")
+    end
+    assert.same({ nil, "ECONNREFUSED" }, { client.connect(c:address()) })
+    conn:close()
+  end)
+
+  it("and never speaks does not keep a cluster from its stop, which does not reset it", function()
+    local c = cluster.up { app = "hello", options = { cnum = 1 } }
+    local conn, at
+    loop.wait(function()
+      if conn then conn:close() end
+      assert.equal(200, (client.get(c:address(), "/")))
+      conn, at = silent(c)
+      return at == "SYN_RECV"
+    end, 20, "the listener to be told")
+    c:stop()
+    local text = conn:read_all()
+    assert.is_true(text == "" or text:find("^HTTP/1.1 503 ") == 1, text)
+    assert.equal("eof", conn.closed)
+    conn:close()
+  end)
+
   it("is accepted at once where the option says so", function()
     local c = cluster.up { app = "hello", options = { cnum = 1, defer_accept = false } }
     for _ = 1, 3 do assert.equal(200, (client.get(c:address(), "/"))) end
