@@ -290,7 +290,9 @@ static void accepted(struct listener *listener, int fd) {
         return;
     }
     listener->pool->accepted++;
-    if (listener->pool->clients_speak_first && !listener->deferred && !listener->closing) {
+    /* Those whom the kernel had kept have spoken: at a stop nobody would look again before the workers are gone. */
+    bool may_be_silent = listener->pool->clients_speak_first && !listener->deferred && !listener->settling;
+    if (may_be_silent && !listener->closing) {
         lobby_expect(connection);
     } else {
         lobby_wait(connection, CONNECTION_LAST);
