@@ -27,17 +27,15 @@ local function save(c, name, text)
   assert(uv.fs_rename(c.dir .. "/" .. name .. ".new~", c.dir .. "/" .. name))
 end
 
-describe("live reload in a browser", function()
-  before_each(function()
-    if not browser.exists() then pending("chromium is not installed") end
-  end)
+local it_in_a_browser = browser.exists() and it or pending -- chromium is installed
 
+describe("live reload in a browser", function()
   after_each(function()
     browser.cleanup()
     cluster.cleanup()
   end)
 
-  it("shows what was saved; not when it is broken, but when it is mended", function()
+  it_in_a_browser("shows what was saved; not when it is broken, but when it is mended", function()
     local c = serve({ ["app.lua"] = app "one" }, "app.lua", "-p", "127.0.0.1:0", "-w", "2", "--livereload")
     local page = browser.start():go("http://" .. c:address() .. "/")
     page:wait_text "^one$"
@@ -53,7 +51,7 @@ describe("live reload in a browser", function()
     c:stop()
   end)
 
-  it("shows an error of a handler as a page, which goes by itself when it is mended", function()
+  it_in_a_browser("shows an error of a handler as a page, which goes by itself when it is mended", function()
     local c = serve({ ["app.lua"] = "return function(req, res)\n  error 'not like this'\nend\n" }, "app.lua", "-p",
       "127.0.0.1:0", "-w", "1", "--livereload")
     local page = browser.start():go("http://" .. c:address() .. "/")
@@ -63,7 +61,7 @@ describe("live reload in a browser", function()
     c:stop()
   end)
 
-  it("goes on over the death of a worker, a reload, an upgrade, and with another master", function()
+  it_in_a_browser("goes on over the death of a worker, a reload, an upgrade, and with another master", function()
     local c = serve({ ["app.lua"] = app "one" }, "app.lua", "-p", "127.0.0.1:0", "-w", "1", "--livereload")
     local address = c:address()
     local page = browser.start():go("http://" .. address .. "/")
@@ -84,7 +82,7 @@ describe("live reload in a browser", function()
     c:stop()
   end)
 
-  it("has listings and what is not there, too", function()
+  it_in_a_browser("has listings and what is not there, too", function()
     local c = serve({ ["a <b>.txt"] = ("x"):rep(2000) }, ".", "-p", "127.0.0.1:0", "-w", "1", "--livereload",
       "--listing")
     local page = browser.start():go("http://" .. c:address() .. "/")
