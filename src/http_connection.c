@@ -201,6 +201,11 @@ static bool on_come(struct stream *stream) {
     return false;
 }
 
+static void on_turn(struct http_connection *connection) {
+    connection->turn_requests = 0;
+    advance(connection);
+}
+
 static void on_data(struct stream *stream, char *bytes, size_t len) {
     struct http_connection *connection = stream->owner;
     if (connection->in_len > 0) {
@@ -301,7 +306,7 @@ static void on_expired(struct http_connection *connection) {
 
 int http_connection_open(struct stream *stream, const struct http_config *config, const struct http_hooks *hooks,
                          void *server) {
-    int err = http_loop_open(stream->uv.handle.loop, advance, on_expired);
+    int err = http_loop_open(stream->uv.handle.loop, on_turn, on_expired);
     struct http_connection *connection = err == 0 ? calloc(1, sizeof *connection) : NULL;
     if (!connection) {
         stream_own(stream, NULL, NULL);

@@ -18,6 +18,8 @@ enum {
     HTTP_HIGH_WATER_BYTES = 64 * 1024, /* buffered in one direction before the other side has to wait */
     HTTP_BATCH_BYTES = 128 * 1024, /* output gathered before it is written without waiting for the end of the read */
     HTTP_SKIP_BYTES = 64 * 1024,   /* of a body that nobody wanted, read to keep the connection */
+    HTTP_TURN_REQUESTS = 64,       /* of one connection in one turn of the loop, */
+    HTTP_TURN_NS = 5000000,        /* and in how much time */
     HTTP_LINGER_MS = 3000,         /* how long bytes are thrown away behind the last answer (RFC 9112 §9.6) */
 };
 
@@ -75,12 +77,14 @@ struct http_connection {
     uint64_t state_since_ms; /* IDLE, HEAD, FLUSHING, LINGERING: since when */
     uint64_t progress_ms;    /* last body byte received, or last byte of output accepted by the kernel */
     size_t queued_before;    /* stream->queued_bytes at the last look at progress */
-    uint64_t clock_ns;       /* the time, when a request has just ended; else 0 */
+    uint64_t turn_began_ns;
+    uint64_t clock_ns; /* the time, when a request has just ended; else 0 */
     struct http_connection *settle_next, **settle_back;
     struct held held;
 
     int error; /* UV_E*: the stream is broken */
     uint32_t dropped_bytes;
+    uint32_t turn_requests; /* begun since the connection was last without input, or has had to wait for its turn */
     enum http_state state;
     bool running, released, served;
     bool ended;  /* the client has closed its side */

@@ -51,7 +51,7 @@ bool http_file_gather(struct http_connection *connection) {
             count(connection, (size_t)n);
         } else if (n == 0) {
             shrunk(connection);
-        } else {
+        } else if (errno != EINTR) {
             connection->error = -errno;
         }
     }

@@ -232,7 +232,8 @@ static char *put_date(char *p, const struct http_exchange *exchange) {
     return PUT(p, "\r\n");
 }
 
-/* Is the handler's Content-Length, of all fields that frame the message the only one, what we would write ourselves? */
+/* Is the handler's Content-Length, of all fields that frame the message the only one, what we would write ourselves? It
+ * then goes out where it stands and as it is spelt. */
 static bool length_is_theirs(const struct http_exchange *exchange) {
     return (exchange->header_flags & (HAS_LENGTH | HAS_CONNECTION | HAS_ENCODING)) == HAS_LENGTH &&
            exchange->framing_out == HTTP_FRAMING_LENGTH && exchange->status != 205;
@@ -370,8 +371,14 @@ int http_response_start(struct http_exchange *exchange, const char **why) {
     return err;
 }
 
+/* Nothing may stand between the bytes of a file that is being sent. */
+static int check_no_file(const struct http_exchange *exchange, const char **why) {
+    return exchange->file_left > 0 ? misuse(why, "a file is being sent by another coroutine") : 0;
+}
+
 int http_response_write(struct http_exchange *exchange, const char *bytes, size_t len, const char **why) {
     if (exchange->response == HTTP_RESPONSE_ENDED) return UV_EALREADY;
+    if (check_no_file(exchange, why) < 0) return UV_EINVAL;
     if (exchange->response == HTTP_RESPONSE_OPEN) {
         int err = begin(exchange, false, true, 0, why);
         if (err < 0) return err;
@@ -404,6 +411,7 @@ int http_response_send_file(struct http_exchange *exchange, int fd, uint64_t off
 
 int http_response_end(struct http_exchange *exchange, const char *bytes, size_t len, const char **why) {
     if (exchange->response == HTTP_RESPONSE_ENDED) return UV_EALREADY;
+    if (check_no_file(exchange, why) < 0) return UV_EINVAL;
     if (exchange->response == HTTP_RESPONSE_OPEN) {
         int err = begin(exchange, true, bytes != NULL, len, why);
         if (err < 0) return err;

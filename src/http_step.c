@@ -7,6 +7,7 @@
 #include "hold.h"
 #include "http_access.h"
 #include "http_file.h"
+#include "http_loop.h"
 #include "http_parser.h"
 #include "http_response.h"
 #include "quarantine.h"
@@ -78,11 +79,14 @@ void http_fail_request(struct http_exchange *exchange, int failure) {
     exchange->keep_alive = false;
 }
 
-/* The stream is broken or the client too slow: nothing more can be said. */
+/* The stream is broken, the client too slow, or the answer cannot be completed: nothing more can be said. The answers
+ * before it are complete, and still owed. */
 static void abandon(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
     http_enter(connection, HTTP_STATE_CLOSED);
     if (exchange) {
+        if (!exchange->bytes_sent && exchange->response != HTTP_RESPONSE_OPEN && connection->out)
+            connection->out->len = exchange->out_mark;
         http_fail_request(exchange, connection->error == UV_ETIMEDOUT ? UV_ETIMEDOUT : UV_ECONNRESET);
         if (exchange->owner.counted) {
             connection->hooks->on_readable(exchange);
@@ -90,6 +94,8 @@ static void abandon(struct http_connection *connection) {
         }
         http_exchange_end(connection, exchange->response == HTTP_RESPONSE_ENDED && exchange->bytes_sent);
     }
+    connection->error = 0; /* who can still write, writes */
+    http_connection_flush(connection);
     stream_close(connection->stream);
 }
 
@@ -114,6 +120,7 @@ static void call_handler(struct http_connection *connection) {
     /* Of requests that were read together, one begins when the one before it has ended: one clock reading for both. */
     exchange->begun_ns = connection->clock_ns ? connection->clock_ns : uv_hrtime();
     exchange->blame = blame_begin(exchange->head.base, http_head_line_len(&exchange->head), exchange->head.len);
+    if (connection->turn_requests == 1) connection->turn_began_ns = exchange->begun_ns;
     connection->served = true;
     worker_request_begin();
     uint32_t before = blame_switch(exchange->blame);
@@ -155,16 +162,28 @@ static bool handle_request(struct http_connection *connection) {
 
 /* ---- steps ---------------------------------------------------------------------------------------------------- */
 
+/* Requests that have come together are served together, but not without end: others wait for this loop too. */
+static bool has_had_its_turn(const struct http_connection *connection) {
+    return connection->turn_requests >= HTTP_TURN_REQUESTS ||
+           (connection->turn_requests > 0 && connection->clock_ns > connection->turn_began_ns + HTTP_TURN_NS);
+}
+
 static bool step_idle(struct http_connection *connection) {
     if (connection->stream->queued_bytes >= HTTP_HIGH_WATER_BYTES) return false; /* it does not read its answers */
     /* RFC 9112 §2.2: empty lines in front of a request line are ignored. */
     while (connection->in_len >= 2 && connection->in[0] == '\r' && connection->in[1] == '\n')
         input_consume(connection, 2);
     if (connection->in_len == 0 || (connection->in_len == 1 && connection->in[0] == '\r')) {
+        connection->turn_requests = 0;
         if (!connection->ended) return false;
         http_enter(connection, HTTP_STATE_FLUSHING);
         return true;
     }
+    if (has_had_its_turn(connection)) {
+        http_loop_settle(connection);
+        return false;
+    }
+    connection->turn_requests++;
     connection->exchange = http_exchange_take(connection, connection->config);
     connection->exchange->head.base = connection->in;
     http_parser_start(connection->exchange);

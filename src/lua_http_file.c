@@ -2,11 +2,13 @@
  * lua/clua/http/file.lua. luv's fstat makes four tables of thirty fields, and every field that Lua sets is a call. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
@@ -111,9 +113,23 @@ static bool is_known_to_be_missing(const char *path) {
     return fd == UV_ENOENT;
 }
 
-/* open_cached(path): as open_file, with a fifth value, "file", "directory" or another kind. Never waits for a disk, and
- * follows no symbolic link anywhere in the path: where that cannot be had, it fails with EAGAIN or ELOOP, and on an old
- * kernel or under a strict seccomp filter with ENOSYS, EINVAL or EPERM (openat2(2), RESOLVE_CACHED: Linux 5.12). */
+/* is_remote(path): does opening a file of this file system ask another machine or a process (network, FUSE)? */
+static int is_remote(lua_State *L) {
+    static const unsigned long magics[] = {NFS_SUPER_MAGIC,  SMB_SUPER_MAGIC,  SMB2_SUPER_MAGIC,
+                                           CIFS_SUPER_MAGIC, FUSE_SUPER_MAGIC, CEPH_SUPER_MAGIC,
+                                           V9FS_MAGIC,       AFS_SUPER_MAGIC,  CODA_SUPER_MAGIC};
+    struct statfs fs;
+    bool found = statfs(luaL_checkstring(L, 1), &fs) < 0;
+    for (size_t i = 0; i < sizeof magics / sizeof *magics && !found; i++)
+        found = ((unsigned long)fs.f_type & 0xffffffff) == magics[i];
+    lua_pushboolean(L, found);
+    return 1;
+}
+
+/* open_cached(path): as open_file, with a fifth value, "file", "directory" or another kind. Looks the name up without
+ * waiting for a disk, and follows no symbolic link anywhere in the path: where that cannot be had, it fails with EAGAIN
+ * or ELOOP, and on an old kernel or under a strict seccomp filter with ENOSYS, EINVAL or EPERM (openat2(2),
+ * RESOLVE_CACHED: Linux 5.12). */
 static int open_cached(lua_State *L) {
     const char *path = check_path(L);
     if (!path) return fail(L, -1, UV_EINVAL, lua_tostring(L, 1));
@@ -244,6 +260,7 @@ static int answer_file(lua_State *L) {
         return 1;
     }
     luaL_argcheck(L, size >= 0 && size < 9e15, 3, "not a size");
+    if (exchange->connection->error) return lua_http_closed(L);
     int err = set_head(L, exchange, size, &why);
     if (err == 0) err = http_response_send_file(exchange, fd, 0, (uint64_t)size, &why);
     if (err < 0) return lua_http_fail(L, "sendFile", err, why);
@@ -260,8 +277,15 @@ static int answer_file(lua_State *L) {
 
 void lua_http_file_open(lua_State *L) {
     static const luaL_Reg functions[] = {
-        {"open_file", open_file}, {"open_cached", open_cached}, {"close_file", close_file},   {"etag", etag},
-        {"asks", asks},           {"conditions", conditions},   {"answer_file", answer_file}, {NULL, NULL},
+        {"open_file", open_file},
+        {"open_cached", open_cached},
+        {"close_file", close_file},
+        {"etag", etag},
+        {"asks", asks},
+        {"conditions", conditions},
+        {"answer_file", answer_file},
+        {"is_remote", is_remote},
+        {NULL, NULL},
     };
     luaL_register(L, NULL, functions);
 }

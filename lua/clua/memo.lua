@@ -2,6 +2,7 @@
 -- @module clua.memo
 
 local KEPT = 256 -- results; then all are forgotten
+local LONGEST = 256 -- bytes of a string that is remembered: clients choose them
 
 --- A function that calls fn once for each argument that it has not seen lately.
 -- @tparam function fn fn(value): the same result for the same value, always, and never nil
@@ -12,6 +13,7 @@ local function memo(fn)
     local result = results[value]
     if result ~= nil then return result end
     result = fn(value)
+    if type(value) == "string" and #value > LONGEST then return result end
     if kept == KEPT then results, kept = {}, 0 end
     results[value], kept = result, kept + 1
     return result

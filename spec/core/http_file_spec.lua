@@ -228,6 +228,150 @@ describe("res:sendFile", function()
   end)
 end)
 
+describe("res:sendFile and what else happens on the connection", function()
+  local uv_timer = require("luv").new_timer
+  local directory, client, server, result
+
+  local function write(name, size)
+    local handle = assert(io.open(directory .. "/" .. name, "wb"))
+    handle:write(("x"):rep(size))
+    handle:close()
+  end
+
+  local function later(fn)
+    local timer = uv_timer()
+    timer:start(20, 0, function()
+      timer:close()
+      fn()
+    end)
+  end
+
+  local handlers = {
+    ["/hello"] = function(_, res) res:finish("hello") end,
+    ["/small"] = function(_, res) result = { res:sendFile(directory .. "/small.bin") } end,
+    ["/empty"] = function(_, res)
+      res:destroy()
+      result = { res:sendFile(directory .. "/empty.bin") }
+    end,
+    ["/destroy"] = function(_, res) res:destroy() end,
+    ["/short"] = function(_, res)
+      res:setHeader("Content-Length", 100)
+      pcall(res.finish, res, "short")
+      res:write("short")
+      res:finish()
+    end,
+    ["/large"] = function(_, res)
+      later(function() result = { pcall(res.finish, res) } end)
+      result = { res:sendFile(directory .. "/large.bin") }
+    end,
+    ["/late"] = function(_, res)
+      res:write("x")
+      result = { pcall(res.sendFile, res, directory .. "/small.bin", { maxAge = 1, type = "a\nb" }) }
+      res:destroy()
+    end,
+  }
+
+  setup(function()
+    directory = assert(uv.fs_mkdtemp("/tmp/clua-http-XXXXXX"))
+    write("small.bin", 100)
+    write("empty.bin", 0)
+    write("large.bin", 8 * 1024 * 1024)
+    server = http.createServer(function(req, res) return handlers[req.url](req, res) end)
+  end)
+
+  teardown(function() os.execute("rm -r " .. directory) end)
+
+  before_each(function()
+    result = nil
+    client = peer.connect(server)
+  end)
+
+  after_each(function() client:close() end)
+
+  local function ask(...)
+    local text = {}
+    for i, path in ipairs { ... } do text[i] = ("GET %s HTTP/1.1\r\nHost: a\r\n\r\n"):format(path) end
+    client:send(table.concat(text))
+  end
+
+  it("answers that are complete go out before the connection ends for the one behind them", function()
+    local core = require "clua.core.http"
+    local open_file = core.open_file
+    finally(function() core.open_file = open_file end)
+    core.open_file = function(path)
+      local fd, _, modified, etag = open_file(path)
+      return fd, 101, modified, etag -- it has shrunk since
+    end
+    for _, path in ipairs { "/small", "/destroy", "/short" } do
+      client:close()
+      client = peer.connect(server)
+      ask("/hello", "/hello", path)
+      client:wait_closed()
+      assert.equal("hello", client:take().body, path)
+      assert.equal("hello", client:take().body, path)
+      assert.equal("", client.text, path)
+    end
+  end)
+
+  it("says that the connection is gone", function()
+    ask "/empty"
+    client:wait_closed()
+    assert.same({ nil, "ECLOSED" }, { result[1], result[3] })
+  end)
+
+  it("lets nobody else end the answer while the file is being sent", function()
+    client.handle:read_stop()
+    ask("/large", "/hello")
+    client:wait(function() return result end, "finish")
+    assert.is_false(result[1])
+    assert.truthy(result[2]:find("finish: a file is being sent by another coroutine", 1, true), result[2])
+    client.handle:read_start(function(_, bytes) client.text = client.text .. (bytes or "") end)
+    assert.equal(8 * 1024 * 1024, #client:response().body)
+    assert.equal("hello", client:response().body)
+  end)
+
+  it("a client that pipelines much lets the others have their turn", function()
+    local order, other = {}, peer.connect(server)
+    finally(function()
+      other:close()
+      handlers["/note"] = nil
+    end)
+    handlers["/note"] = function(req, res)
+      order[#order + 1] = req.headers.from
+      res:sendFile(directory .. "/small.bin")
+    end
+    local one = "GET /note HTTP/1.1\r\nHost: a\r\nFrom: %s\r\n\r\n"
+    client:send(one:format("flood"):rep(500))
+    other:send(one:format "other")
+    assert.equal(100, #other:response().body)
+    local place
+    for i, from in ipairs(order) do
+      if from == "other" then place = i end
+    end
+    assert.is_true(place <= 200, place) -- of one connection no more than 64 in a turn
+    for _ = 1, 500 do assert.equal(100, #client:response().body) end
+    assert.equal(501, #order)
+  end)
+
+  it("closes the file when it is too late for a header", function()
+    local function count()
+      local n, handle = 0, uv.fs_scandir("/proc/self/fd")
+      while uv.fs_scandir_next(handle) do n = n + 1 end
+      return n
+    end
+    local before
+    for i = 1, 5 do
+      client:close()
+      client = peer.connect(server)
+      ask "/late"
+      client:wait_closed()
+      assert.is_false(result[1] and result[2] == true)
+      if i == 1 then before = count() end
+    end
+    assert.equal(before, count())
+  end)
+end)
+
 describe("res:sendFile beside other headers", function()
   local path, client, before
 

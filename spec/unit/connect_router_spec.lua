@@ -246,6 +246,16 @@ describe("connect.router", function()
     assert.equal(405, fakes.send(app, "/users/7/posts/3", { method = "PUT" }).statusCode)
   end)
 
+  it("gives an error of a mounted function the URL of before the mount", function()
+    local app = connect()
+    app:mount("/users/:id", function() error { status = 418 } end)
+    app:use(function(err, req, res, _)
+      res.statusCode = err.status
+      res:finish(("%s %s"):format(req.url, tostring(req.params)))
+    end)
+    assert.equal("/users/7/x nil", fakes.send(app, "/users/7/x"):body())
+  end)
+
   it("has all() for the methods without a route, route() for any", function()
     local app = connect()
     app:get("/x", echo "get")

@@ -354,6 +354,19 @@ describe("clua.connect.static", function()
       end
     end)
 
+    it("is nothing on a file system that has to ask somebody", function()
+      local core = require "clua.core.http"
+      local is_remote = core.is_remote
+      assert.is_false(is_remote(root))
+      core.is_remote = function() return true end
+      finally(function()
+        core.is_remote = is_remote
+        static(root)
+      end)
+      local count, res = threads_used("/hello.txt")
+      assert.same({ 1, 200 }, { count, res.statusCode })
+    end)
+
     it("is found when the root has been removed and made again", function()
       assert(uv.fs_mkdir(dir .. "/built", tonumber("755", 8)))
       local handler = static(dir .. "/built", { fallthrough = false })

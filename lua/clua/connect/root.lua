@@ -21,6 +21,9 @@ local OPEN_STATUS = {
 -- thread, which may wait for the disk.
 local CERTAIN = { EACCES = true, ENAMETOOLONG = true, ENOENT = true, ENOTDIR = true }
 
+-- Real paths of directories on such a file system as a thread must ask.
+local is_remote = {}
+
 --- Closes a descriptor of root.open().
 root.close = core.close_file
 
@@ -57,7 +60,8 @@ end
 -- @treturn string its entity tag, see clua.connect.condition
 function root.open(directory, relative)
   local path = directory .. "/" .. relative
-  local fd, size, modified, etag, kind = core.open_cached(path)
+  local fd, size, modified, etag, kind
+  if not is_remote[directory] then fd, size, modified, etag, kind = core.open_cached(path) end
   if not fd then
     if CERTAIN[modified] then return nil, OPEN_STATUS[modified], size end
     fd, size, modified, etag, kind = open_by_thread(directory, path)
@@ -82,6 +86,7 @@ function root.real(name, path, level)
   if not real then usage.fail(level + 1, "%s: %s", name, message) end
   local stat = uv.fs_stat(real)
   if not stat or stat.type ~= "directory" then usage.fail(level + 1, "%s: %s is not a directory", name, path) end
+  is_remote[real] = core.is_remote(real) or nil
   return real
 end
 

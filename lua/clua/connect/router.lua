@@ -79,7 +79,8 @@ local function dispatch(app, layer, tools, req, res, next)
     req.params = inherited
     return next(err)
   end
-  if #handlers == 1 then return handlers[1].fn(req, res, leave) end
+  -- What a mounted function raises must find its way back through leave(), which the chain sees to.
+  if #handlers == 1 and not visit then return handlers[1].fn(req, res, leave) end
   return tools.proceed(tools.new_chain(handlers, req, res, leave), 1)
 end
 

@@ -141,7 +141,8 @@ local function answer_at_once(res, fd, size, etag, modified, content_type)
   return sent, ended, code
 end
 
---- The answer from an open file; it stays the caller's to close. Waits until all has been handed to the kernel.
+--- The answer from an open file; it stays the caller's to close. Waits until all has been handed to the kernel, but for
+-- a small one, which lies with its head in the output.
 -- @param res
 -- @tparam number fd
 -- @tparam number size bytes
@@ -168,6 +169,15 @@ function file.answer(res, fd, size, etag, modified, content_type, method, header
   return send_part(res, fd, 0, size, method)
 end
 
+local function answer(res, path, given, coding, fd, size, etag, modified, method, headers)
+  if coding then
+    res:setHeader("Content-Encoding", coding)
+    res:setHeader("Vary", "Accept-Encoding")
+  end
+  if given.maxAge then default_header(res, "Cache-Control", ("max-age=%d"):format(given.maxAge)) end
+  return file.answer(res, fd, size, etag, modified, given.type or mime.type(path), method, headers)
+end
+
 --- Answers with a file. Waits until it has been handed to the kernel, so it must be called in a coroutine.
 -- @param res
 -- @tparam string path
@@ -189,14 +199,8 @@ function file.send(res, path, given)
   if accept and given.precompressed ~= false then coding, fd, size, modified, etag = open_variant(path, accept) end
   if not fd then fd, size, modified, etag = core.open_file(path) end
   if not fd then return refuse(res, given, size, modified) end
-  if coding then
-    res:setHeader("Content-Encoding", coding)
-    res:setHeader("Vary", "Accept-Encoding")
-  end
-  if given.maxAge then default_header(res, "Cache-Control", ("max-age=%d"):format(given.maxAge)) end
   local ok, sent
-  ok, sent, message, code = pcall(file.answer, res, fd, size, etag, modified, given.type or mime.type(path), method,
-    headers)
+  ok, sent, message, code = pcall(answer, res, path, given, coding, fd, size, etag, modified, method, headers)
   core.close_file(fd)
   if not ok then error(sent, 0) end
   return sent, message, code
