@@ -174,11 +174,21 @@ local function with_server(name, command, fn)
   return result
 end
 
+-- Several workers with SCHED_BATCH: the kernel then does not stop the client for each of their wake-ups.
+local function batch(count)
+  local command = servers.clua { workers = count }
+  if count == 1 then return command end
+  return function(at) return { "chrt", "--batch", "0", unpack(command(at)) } end
+end
+
 -- The peers with workers: name, and command(count) for servers.
 local function peers_with_workers()
-  local list = { { "clua", function(count) return servers.clua { workers = count } end } }
+  local list = {
+    { "clua", function(count) return servers.clua { workers = count } end },
+    { "clua with chrt --batch", batch },
+  }
   if process.exists "nginx" then
-    list[2] = { "nginx + Lua", function(count) return servers.nginx("nginx_workers", { workers = count }) end }
+    list[3] = { "nginx + Lua", function(count) return servers.nginx("nginx_workers", { workers = count }) end }
   end
   return list
 end
