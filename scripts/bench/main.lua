@@ -48,7 +48,6 @@ local targets = {
   { "100 KiB", "clua", BASE, 1 },
   { "64 KiB POST", "clua", BASE, 1 },
   { "1 MiB file", "clua", BASE, 1 }, -- head and file in one packet on both sides
-  { "static, 1 KiB", "clua", BASE, 1 },
 }
 
 local function parse_arguments()
