@@ -18,9 +18,10 @@ int lua_http_request_meta = LUA_NOREF, lua_http_response_meta = LUA_NOREF, lua_h
 
 /* ---- boxes ---------------------------------------------------------------------------------------------------- */
 
-static struct http_box *push_box(lua_State *L, struct http_exchange *exchange, const void *kind, int meta) {
+static struct http_box *push_box(lua_State *L, struct http_exchange *exchange, const struct lua_http_class *class,
+                                 int meta) {
     struct http_box *box = lua_newuserdata(L, sizeof *box);
-    *box = (struct http_box){.kind = kind, .exchange = exchange};
+    *box = (struct http_box){.class = class, .exchange = exchange};
     lua_rawgeti(L, LUA_REGISTRYINDEX, meta);
     lua_setmetatable(L, -2);
     return box;
@@ -138,8 +139,8 @@ static void on_request(struct http_exchange *exchange) {
     const struct lua_http_server *server = exchange->connection->server;
     lua_checkstack(L, 12);
     int request = lua_gettop(L) + 1, response = request + 1;
-    exchange->owner.request = push_box(L, exchange, &lua_http_request_kind, lua_http_request_meta);
-    struct http_box *res = push_box(L, exchange, &lua_http_response_kind, lua_http_response_meta);
+    exchange->owner.request = push_box(L, exchange, &lua_http_request_class, lua_http_request_meta);
+    struct http_box *res = push_box(L, exchange, &lua_http_response_class, lua_http_response_meta);
     exchange->owner.response = res;
     lua_rawgeti(L, LUA_REGISTRYINDEX, server->request);
     lua_pushvalue(L, request);
@@ -256,7 +257,7 @@ static uint64_t on_body_limit(struct http_exchange *exchange) {
     uint64_t limit = exchange->body_limit;
     if (server->body_limit == LUA_NOREF) return limit;
     lua_checkstack(L, 8);
-    struct http_box *req = push_box(L, exchange, &lua_http_request_kind, lua_http_request_meta);
+    struct http_box *req = push_box(L, exchange, &lua_http_request_class, lua_http_request_meta);
     lua_rawgeti(L, LUA_REGISTRYINDEX, server->body_limit);
     lua_pushvalue(L, -2);
     enum task_status status = host_run1(1, handler_done, NULL);
@@ -276,7 +277,7 @@ static void on_upgrade(struct http_exchange *exchange) {
     lua_State *L = host_state();
     const struct lua_http_server *server = exchange->connection->server;
     lua_checkstack(L, 8);
-    struct http_box *req = push_box(L, exchange, &lua_http_request_kind, lua_http_request_meta);
+    struct http_box *req = push_box(L, exchange, &lua_http_request_class, lua_http_request_meta);
     lua_rawgeti(L, LUA_REGISTRYINDEX, server->upgrade);
     lua_pushvalue(L, -2);
     if (host_run(1, handler_done, NULL) == TASK_FAILED) failed(exchange, host_error());

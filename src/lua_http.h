@@ -14,9 +14,9 @@ int lua_http_open(lua_State *L);
 /* What a script holds as req and res: a box around the exchange, emptied when the exchange ends. Fields that the script
  * sets live in a table of its own (the userdata's environment), made when the first is set. */
 struct http_box {
-    const void *kind;               /* which of the two; also tells a box from another userdata */
-    struct http_exchange *exchange; /* NULL: over */
-    unsigned pins;                  /* reasons to keep it although no script may hold it */
+    const struct lua_http_class *class; /* which of the two; also tells a box from another userdata */
+    struct http_exchange *exchange;     /* NULL: over */
+    unsigned pins;                      /* reasons to keep it although no script may hold it */
     bool has_fields, finished, gone, given_up;
 };
 
@@ -39,10 +39,8 @@ void lua_http_attend(lua_State *L, struct http_box *req);
 
 uint64_t lua_http_bytes(double bytes);
 
-extern const char lua_http_request_kind, lua_http_response_kind;
-
 /* The box at index, or an argument error. Its exchange may be NULL. */
-struct http_box *lua_http_check(lua_State *L, int index, const void *kind);
+struct http_box *lua_http_check(lua_State *L, int index, const struct lua_http_class *class);
 
 /* Pushes nil, message, "ECLOSED" and returns 3. */
 int lua_http_closed(lua_State *L);
@@ -50,8 +48,8 @@ int lua_http_closed(lua_State *L);
 /* Pushes nil, message, code for what http_body_take() and http_response_*() return; raises for wrong use. */
 int lua_http_fail(lua_State *L, const char *function, int err, const char *why);
 
-/* Registers the metatable of a kind. The table of methods, which http.lua adds to, is left on the stack. fields:
- * names of what is made when asked for, ended by NULL; get pushes the value of the n-th. */
+/* Registers the metatable of a class. The table of methods, which http.lua adds to, is left on the stack. fields:
+ * names of what is made when asked for, ended by NULL; get pushes the value of the n-th, from 0. */
 struct lua_http_class {
     const char *name;
     const char *const *fields;

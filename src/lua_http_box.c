@@ -5,13 +5,13 @@
 #include "lua_host.h"
 #include "lua_http.h"
 
-struct http_box *lua_http_check(lua_State *L, int index, const void *kind) {
+/* A light userdata, which a script cannot make anyway, has no length. */
+struct http_box *lua_http_check(lua_State *L, int index, const struct lua_http_class *class) {
     struct http_box *box = lua_touserdata(L, index);
-    if (box && lua_type(L, index) == LUA_TUSERDATA && lua_objlen(L, index) == sizeof *box && box->kind == kind)
-        return box;
+    if (box && lua_objlen(L, index) == sizeof *box && box->class == class) return box;
     luaL_argerror(L, index,
-                  kind == &lua_http_request_kind ? "a request is expected: call it as req:name()"
-                                                 : "a response is expected: call it as res:name()");
+                  class == &lua_http_request_class ? "a request is expected: call it as req:name()"
+                                                   : "a response is expected: call it as res:name()");
     return NULL;
 }
 
@@ -55,8 +55,8 @@ int lua_http_set_field(lua_State *L, struct http_box *box) {
     return 0;
 }
 
-/* Upvalues: names -> methods, or number of a field; struct lua_http_class. What the script has set comes first: a
- * middleware may wrap a method. */
+/* Upvalue: names -> methods, or number of a field, from 1. What the script has set comes first: a middleware may wrap a
+ * method. */
 static int box_index(lua_State *L) {
     struct http_box *box = lua_touserdata(L, 1);
     if (box->has_fields) {
@@ -68,12 +68,9 @@ static int box_index(lua_State *L) {
     }
     lua_pushvalue(L, 2);
     lua_rawget(L, lua_upvalueindex(1));
-    if (lua_type(L, -1) != LUA_TNUMBER) return 1;
-    const struct lua_http_class *class = lua_touserdata(L, lua_upvalueindex(2));
-    int field = (int)lua_tointeger(L, -1);
-    lua_pop(L, 1);
-    if (!box->exchange) return 0;
-    return class->get(L, box, field);
+    int field = (int)lua_tointeger(L, -1); /* 0 for all that is no number */
+    if (field == 0) return 1;
+    return box->exchange ? box->class->get(L, box, field - 1) : 0;
 }
 
 static int box_newindex(lua_State *L) {
@@ -82,7 +79,7 @@ static int box_newindex(lua_State *L) {
 
 static int box_tostring(lua_State *L) {
     const struct http_box *box = lua_touserdata(L, 1);
-    const char *name = box->kind == &lua_http_request_kind ? "http request" : "http response";
+    const char *name = box->class == &lua_http_request_class ? "http request" : "http response";
     lua_pushfstring(L, "%s: %p%s", name, (const void *)box, box->exchange ? "" : " (over)");
     return 1;
 }
@@ -92,12 +89,11 @@ void lua_http_class(lua_State *L, const struct lua_http_class *class) {
     lua_newtable(L);
     luaL_register(L, NULL, class->methods);
     for (int i = 0; class->fields[i]; i++) {
-        lua_pushinteger(L, i);
+        lua_pushinteger(L, i + 1);
         lua_setfield(L, -2, class->fields[i]);
     }
     lua_pushvalue(L, -1);
-    lua_pushlightuserdata(L, (void *)(uintptr_t) class);
-    lua_pushcclosure(L, box_index, 2);
+    lua_pushcclosure(L, box_index, 1);
     lua_setfield(L, -3, "__index");
     lua_pushcfunction(L, class->newindex ? class->newindex : box_newindex);
     lua_setfield(L, -3, "__newindex");

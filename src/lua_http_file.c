@@ -179,7 +179,7 @@ static void push_conditions(lua_State *L, const struct http_head *head) {
 
 /* asks(res): of the request its method, Accept-Encoding (or nil), and its conditions. Nothing when it is over. */
 static int asks(lua_State *L) {
-    const struct http_exchange *exchange = lua_http_check(L, 1, &lua_http_response_kind)->exchange;
+    const struct http_exchange *exchange = lua_http_check(L, 1, &lua_http_response_class)->exchange;
     if (!exchange) return 0;
     const struct http_head *head = &exchange->head;
     lua_pushlstring(L, head->base, head->target - 1);
@@ -191,7 +191,7 @@ static int asks(lua_State *L) {
 /* conditions(req): a table with those fields, or nil. Once the script has had req.headers, that table counts: it may
  * have been changed. */
 static int conditions(lua_State *L) {
-    const struct http_box *box = lua_http_check(L, 1, &lua_http_request_kind);
+    const struct http_box *box = lua_http_check(L, 1, &lua_http_request_class);
     if (!box->exchange) return 0;
     if (box->has_fields) {
         lua_getfenv(L, 1);
@@ -249,7 +249,7 @@ static int set_head(lua_State *L, struct http_exchange *exchange, double size, c
  * that have not been set. true, "ended"; or true after having waited, and finish() is left to do; nil, message, code
  * when the exchange is over; false, and nothing was done, when a middleware wants to be asked (is_overridden). */
 static int answer_file(lua_State *L) {
-    struct http_box *box = lua_http_check(L, 1, &lua_http_response_kind);
+    struct http_box *box = lua_http_check(L, 1, &lua_http_response_class);
     int fd = luaL_checkint(L, 2);
     double size = luaL_checknumber(L, 3);
     const char *why = NULL;

@@ -10,8 +10,6 @@
 #include "lua_host.h"
 #include "lua_http.h"
 
-const char lua_http_request_kind = 'q';
-
 enum field { METHOD, URL, HEADERS, VERSION, RAW_HEADERS, TRAILERS, TARGET, PORT, ADDRESS, REMOTE_PORT };
 
 static const char *const field_names[] = {
@@ -314,7 +312,7 @@ int lua_http_push_body(lua_State *L, struct http_exchange *exchange) {
 }
 
 static int take(lua_State *L, bool whole, const char *name) {
-    struct http_box *box = lua_http_check(L, 1, &lua_http_request_kind);
+    struct http_box *box = lua_http_check(L, 1, &lua_http_request_class);
     struct http_exchange *exchange = box->exchange;
     if (!exchange) return lua_http_closed(L);
     if (exchange->owner.reader) return luaL_error(L, "%s: another coroutine reads this body already", name);
@@ -339,7 +337,7 @@ static int request_body(lua_State *L) {
 
 /* req:setMaxBodySize(bytes): for this request alone. Returns req; nil, message, "ETOOBIG" when more has come already. */
 static int request_set_max_body_size(lua_State *L) {
-    struct http_box *box = lua_http_check(L, 1, &lua_http_request_kind);
+    struct http_box *box = lua_http_check(L, 1, &lua_http_request_class);
     double bytes = luaL_checknumber(L, 2);
     luaL_argcheck(L, bytes >= 0, 2, "a number of bytes is expected");
     if (!box->exchange) return lua_http_closed(L);
@@ -351,7 +349,7 @@ static int request_set_max_body_size(lua_State *L) {
 
 /* req:destroy(): ends the connection without another byte. */
 static int request_destroy(lua_State *L) {
-    struct http_box *box = lua_http_check(L, 1, &lua_http_request_kind);
+    struct http_box *box = lua_http_check(L, 1, &lua_http_request_class);
     if (box->exchange) http_connection_abort(box->exchange->connection, UV_ECANCELED);
     return 0;
 }

@@ -11,8 +11,6 @@
 #include "lua_host.h"
 #include "lua_http.h"
 
-const char lua_http_response_kind = 'r';
-
 enum field { STATUS_CODE, STATUS_MESSAGE, HEADERS_SENT, FINISHED, BYTES_WRITTEN };
 
 static const char *const field_names[] = {
@@ -59,7 +57,7 @@ static int over(lua_State *L, const struct http_box *box, const char *function) 
 }
 
 static struct http_box *check(lua_State *L) {
-    return lua_http_check(L, 1, &lua_http_response_kind);
+    return lua_http_check(L, 1, &lua_http_response_class);
 }
 
 static bool is_over(const struct http_box *box) {

@@ -16,8 +16,8 @@ static const char *const SERVER = "clua.http.server";
  * the exchange is over. method(req or res). */
 static const struct http_exchange *either_box(lua_State *L) {
     const struct http_box *box = lua_touserdata(L, 1);
-    bool is_response = box && lua_objlen(L, 1) == sizeof *box && box->kind == &lua_http_response_kind;
-    return lua_http_check(L, 1, is_response ? &lua_http_response_kind : &lua_http_request_kind)->exchange;
+    bool is_response = box && lua_objlen(L, 1) == sizeof *box && box->class == &lua_http_response_class;
+    return lua_http_check(L, 1, is_response ? &lua_http_response_class : &lua_http_request_class)->exchange;
 }
 
 static int core_header(lua_State *L) {
@@ -29,13 +29,13 @@ static int core_header(lua_State *L) {
 
 /* give_up(res): what its handler does to it after the end is no mistake, and is not logged: it has been answered for it. */
 static int core_give_up(lua_State *L) {
-    lua_http_check(L, 1, &lua_http_response_kind)->given_up = true;
+    lua_http_check(L, 1, &lua_http_response_class)->given_up = true;
     return 0;
 }
 
 /* release(req): the socket and the bytes behind the request, or nil, message, code. */
 static int core_release(lua_State *L) {
-    struct http_box *req = lua_http_check(L, 1, &lua_http_request_kind);
+    struct http_box *req = lua_http_check(L, 1, &lua_http_request_class);
     const char *rest;
     size_t rest_len;
     if (!req->exchange) return lua_http_closed(L);
@@ -49,7 +49,7 @@ static int core_release(lua_State *L) {
 /* attend(req, fn): runs fn(req) now, in a coroutine of its own, as a part of the request's handler: an error in it is one
  * of the handler. */
 static int core_attend(lua_State *L) {
-    struct http_box *req = lua_http_check(L, 1, &lua_http_request_kind);
+    struct http_box *req = lua_http_check(L, 1, &lua_http_request_class);
     luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 2);
     lua_insert(L, 1);
