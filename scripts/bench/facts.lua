@@ -12,25 +12,31 @@ local WORK = { name = "100 us of Lua", path = "/work" }
 local REQUEST = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 local port = 18200
 
--- Calls fn(server) with a clua that runs. options as in servers.clua, and pin.
-local function with_clua(options, fn)
+-- Calls fn(server) with a server that runs. command: as in servers.list; step_ms: how often its port is tried.
+local function with_server(name, command, pin, fn, step_ms)
   port = port + 1
   local log = ("%s/fact_%d.log"):format(process.DIR, port)
   os.remove(log)
-  uv.os_setenv("BENCH_LOG", "info")
-  local began = uv.hrtime()
-  local server = { port = port, log = log, began = began }
+  local server = { port = port, log = log, began = uv.hrtime() }
   local ended
-  server.pid, ended = process.start(servers.clua(options)(port), options.pin, log)
+  server.pid, ended = process.start(command(port), pin, log)
   local ok, result = xpcall(function()
-    process.wait_for(port, "clua", 1)
-    measure.open(port, 1, REQUEST)()
-    server.ready_ms = (uv.hrtime() - began) / 1e6
+    process.wait_for(port, name, step_ms)
     return fn(server)
   end, debug.traceback)
   process.finish(server.pid, ended)
   if not ok then error(result, 0) end
   return result
+end
+
+-- The same with a clua, from its first answer on. options as in servers.clua, and pin.
+local function with_clua(options, fn)
+  uv.os_setenv("BENCH_LOG", "info")
+  return with_server("clua", servers.clua(options), options.pin, function(server)
+    measure.open(server.port, 1, REQUEST)()
+    server.ready_ms = (uv.hrtime() - server.began) / 1e6
+    return fn(server)
+  end, 1)
 end
 
 local function wait(predicate, seconds, what)
@@ -159,21 +165,6 @@ function facts.reload()
   return found
 end
 
--- Calls fn(server) with a server of the list that runs.
-local function with_server(name, command, fn)
-  port = port + 1
-  local server = { port = port }
-  local ended
-  server.pid, ended = process.start(command(port), "0,1")
-  local ok, result = xpcall(function()
-    process.wait_for(port, name)
-    return fn(server)
-  end, debug.traceback)
-  process.finish(server.pid, ended)
-  if not ok then error(result, 0) end
-  return result
-end
-
 -- Several workers with SCHED_BATCH: the kernel then does not stop the client for each of their wake-ups.
 local function batch(count)
   local command = servers.clua { workers = count }
@@ -198,7 +189,7 @@ end
 function facts.workers(options)
   local found, peers = {}, peers_with_workers()
   local function rate(peer, count, case)
-    return with_server(peer[1], peer[2](count), function(server)
+    return with_server(peer[1], peer[2](count), "0,1", function(server)
       measure.saturate(server, case, 1, { pinned = false }) -- warm
       return measure.saturate(server, case, options.seconds, { pinned = false }).rate
     end)

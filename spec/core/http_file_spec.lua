@@ -2,6 +2,7 @@ local uv = require "luv"
 local connect = require "clua.connect"
 local http = require "clua.http"
 local peer = require "spec.support.http_peer"
+local proc = require "spec.support.proc"
 
 describe("res:sendFile", function()
   local directory, client, server, given, result
@@ -213,18 +214,13 @@ describe("res:sendFile", function()
   end)
 
   it("leaves no descriptor open", function()
-    local function count()
-      local n, handle = 0, uv.fs_scandir("/proc/self/fd")
-      while uv.fs_scandir_next(handle) do n = n + 1 end
-      return n
-    end
     get "digits.txt"
-    local before = count()
+    local before = proc.count_fds(uv.os_getpid())
     get "digits.txt"
     get "missing"
     get "folder"
     get("digits.txt", "Range: bytes=0-1,3-4\r\n")
-    assert.equal(before, count())
+    assert.equal(before, proc.count_fds(uv.os_getpid()))
   end)
 end)
 
@@ -354,11 +350,6 @@ describe("res:sendFile and what else happens on the connection", function()
   end)
 
   it("closes the file when it is too late for a header", function()
-    local function count()
-      local n, handle = 0, uv.fs_scandir("/proc/self/fd")
-      while uv.fs_scandir_next(handle) do n = n + 1 end
-      return n
-    end
     local before
     for i = 1, 5 do
       client:close()
@@ -366,9 +357,9 @@ describe("res:sendFile and what else happens on the connection", function()
       ask "/late"
       client:wait_closed()
       assert.is_false(result[1] and result[2] == true)
-      if i == 1 then before = count() end
+      if i == 1 then before = proc.count_fds(uv.os_getpid()) end
     end
-    assert.equal(before, count())
+    assert.equal(before, proc.count_fds(uv.os_getpid()))
   end)
 end)
 
