@@ -197,7 +197,9 @@ SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=un
 HARDEN :=
 else ifeq ($(VARIANT),)
 OUT := build
-OPT := -O2 -g
+# Our own files as one piece: a tenth less CPU time in user space, for seconds a link. `make LTO=` goes without.
+LTO ?= $(if $(shell $(CC) -dM -E -x c /dev/null | grep __clang__),,-flto=auto)
+OPT := -O2 -g $(LTO)
 else
 $(error no variant '$(VARIANT)': leave it out, or say VARIANT=asan or VARIANT=fuzz)
 endif

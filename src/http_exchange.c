@@ -34,6 +34,19 @@ struct http_exchange *http_exchange_take(struct http_connection *connection, con
     return exchange;
 }
 
+void http_exchange_room(struct http_exchange *exchange, uint32_t count) {
+    uint32_t cap = exchange->fields_cap;
+    if (count <= cap) return;
+    while (cap < count) cap *= 2;
+    struct http_field *fields = realloc(exchange->fields, cap * sizeof *fields);
+    if (!fields) {
+        log_write(CLUA_LOG_ERROR, "cannot read a request with %u headers: out of memory", count);
+        abort();
+    }
+    exchange->fields = exchange->head.fields = fields;
+    exchange->fields_cap = cap;
+}
+
 static void recycle(struct buffer *buffer) {
     if (buffer->cap > BUFFER_KEPT_BYTES) buffer_free(buffer);
     buffer->len = 0;

@@ -108,6 +108,9 @@ struct http_exchange {
 struct http_exchange *http_exchange_take(struct http_connection *connection, const struct http_config *config);
 void http_exchange_release(struct http_exchange *exchange);
 
+/* Makes room for so many fields in exchange->fields, which head.fields is; those that are there stay. */
+void http_exchange_room(struct http_exchange *exchange, uint32_t count);
+
 static inline bool http_exchange_is_http10(const struct http_exchange *exchange) {
     return exchange->parser.http_minor == 0;
 }
@@ -115,6 +118,11 @@ static inline bool http_exchange_is_http10(const struct http_exchange *exchange)
 /* Method, space and target as they were sent stand at the beginning of the head. */
 static inline size_t http_head_line_len(const struct http_head *head) {
     return (size_t)head->target + head->target_len;
+}
+
+/* Where the header section of a complete head of HTTP/1.x begins: behind a space, the version and the line end. */
+static inline uint32_t http_head_section(const struct http_head *head) {
+    return head->target + head->target_len + (uint32_t)(sizeof " HTTP/1.1\r\n" - 1);
 }
 
 /* Bytes of the body that have arrived and are not taken: in the span, in `body`, never in both. */

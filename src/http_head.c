@@ -311,14 +311,19 @@ static bool look_at_field(struct http_head *head, const struct http_field *field
     return true;
 }
 
+unsigned http_head_check_line(struct http_exchange *exchange) {
+    unsigned refusal = check_request_line(&exchange->head);
+    if (refusal) return refusal;
+    if (exchange->parser.method == HTTP_CONNECT) return 501;
+    return target_is_valid(exchange) ? 0 : 400;
+}
+
 unsigned http_head_check(struct http_exchange *exchange) {
     struct http_head *head = &exchange->head;
     struct seen seen = {0};
     if (!http_head_scan(head, head->len)) return 400;
-    unsigned refusal = check_request_line(head);
+    unsigned refusal = http_head_check_line(exchange);
     if (refusal) return refusal;
-    if (exchange->parser.method == HTTP_CONNECT) return 501;
-    if (!target_is_valid(exchange)) return 400;
     for (uint32_t i = 0; i < head->count; i++)
         if (!look_at_field(head, &head->fields[i], &seen)) return 400;
     bool http10 = http_exchange_is_http10(exchange);

@@ -18,6 +18,9 @@ bool http_head_scan(struct http_head *head, size_t len);
  * chunked and expects_continue. 0, or the status that refuses the request. */
 unsigned http_head_check(struct http_exchange *exchange);
 
+/* Its part that looks at the request line and fills path (and host, where the target names it). */
+unsigned http_head_check_line(struct http_exchange *exchange);
+
 /* The status for a request line that llhttp has refused at `len`: 501 for an unknown method (RFC 9110 §9.1), 505 for
  * another version (§15.6.6), else 400. */
 unsigned http_head_method_refusal(const struct http_head *head, size_t len);

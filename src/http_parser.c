@@ -3,11 +3,12 @@
  * front of it) and at the end of every message. */
 #include "http_parser.h"
 
-#include <stdlib.h>
+#include <assert.h>
+#include <string.h>
 #include <uv.h>
 
 #include "http_head.h"
-#include "log.h"
+#include "http_section.h"
 
 static struct http_exchange *exchange_of(llhttp_t *parser) {
     return parser->data;
@@ -29,17 +30,6 @@ static int on_target(llhttp_t *parser, const char *at, size_t len) {
     return head->target_len > exchange->config->max_url_bytes ? refuse(exchange, 414) : 0;
 }
 
-static void fields_grow(struct http_exchange *exchange) {
-    uint32_t cap = exchange->fields_cap ? exchange->fields_cap * 2 : 32;
-    struct http_field *fields = realloc(exchange->fields, cap * sizeof *fields);
-    if (!fields) {
-        log_write(CLUA_LOG_ERROR, "cannot read a request with %u headers: out of memory", exchange->fields_cap);
-        abort();
-    }
-    exchange->fields = exchange->head.fields = fields;
-    exchange->fields_cap = cap;
-}
-
 static int on_name(llhttp_t *parser, const char *at, size_t len) {
     struct http_exchange *exchange = exchange_of(parser);
     struct http_head *head = &exchange->head;
@@ -53,7 +43,7 @@ static int on_name(llhttp_t *parser, const char *at, size_t len) {
         }
     }
     if (head->count == exchange->config->max_headers) return refuse(exchange, 431);
-    if (head->count == exchange->fields_cap) fields_grow(exchange);
+    http_exchange_room(exchange, head->count + 1);
     head->fields[head->count++] = (struct http_field){.name = offset, .name_len = (uint32_t)len};
     return 0;
 }
@@ -194,11 +184,6 @@ static const llhttp_settings_t body_callbacks = {
 
 /* ---- feeding -------------------------------------------------------------------------------------------------- */
 
-void http_parser_start(struct http_exchange *exchange) {
-    llhttp_init(&exchange->parser, HTTP_REQUEST, &head_callbacks);
-    exchange->parser.data = exchange;
-}
-
 static void fail(struct http_exchange *exchange, unsigned status) {
     exchange->request = HTTP_REQUEST_FAILED;
     exchange->failure = status == 413 ? UV_E2BIG : UV_EPROTO;
@@ -225,9 +210,68 @@ static void trim_values(struct http_head *head) {
     }
 }
 
-void http_parser_head(struct http_exchange *exchange, size_t avail) {
+/* The head is, byte for byte, the one that came with this section last. */
+static bool read_same(struct http_exchange *exchange, const struct http_section *section, size_t upto) {
+    struct http_head *head = &exchange->head;
+    uint32_t line_len = section->line_len;
+    if (line_len == 0 || upto < line_len || memcmp(head->base, section->line, line_len) != 0) return false;
+    if (section->target_len > exchange->config->max_url_bytes) return false;
+    if (!http_section_is_at(section, head->base + line_len, upto - line_len)) return false;
+    exchange->parser.method = section->method;
+    exchange->parser.http_major = exchange->parser.http_minor = 1;
+    exchange->request = HTTP_REQUEST_COMPLETE;
+    head->target = head->path = section->target;
+    head->target_len = head->path_len = section->target_len;
+    http_section_apply(section, exchange, line_len);
+    return true;
+}
+
+/* The length of the request line of HTTP/1.1 that is here, 0 for none. */
+static size_t line_length(const char *bytes, size_t len) {
+    static const char version[] = " HTTP/1.1\r\n";
+    const char *end = memchr(bytes, '\n', len);
+    size_t line_len = end ? (size_t)(end + 1 - bytes) : 0, behind = sizeof version - 1;
+    return line_len > behind && memcmp(bytes + line_len - behind, version, behind) == 0 ? line_len : 0;
+}
+
+/* The section follows another request line: llhttp reads the line, and an empty line in the place of the section. False
+ * when it is another section, and for a line with which it may mean something else, which has been fed then. */
+static bool read_section(struct http_exchange *exchange, struct http_section *section, size_t upto) {
+    struct http_head *head = &exchange->head;
+    size_t line_len = line_length(head->base, upto);
+    if (line_len == 0 || !http_section_is_at(section, head->base + line_len, upto - line_len)) return false;
+    llhttp_errno_t err = llhttp_execute(&exchange->parser, head->base, line_len);
+    if (err != HPE_OK) {
+        fail(exchange, head_refusal(exchange, err));
+        return true;
+    }
+    head->len = (uint32_t)line_len;
+    if (http_head_section(head) != line_len || head->base[head->target] != '/') return false;
+    err = llhttp_execute(&exchange->parser, "\r\n", 2);
+    assert(err == HPE_PAUSED && exchange->request == HTTP_REQUEST_COMPLETE); /* nothing has spoken of a body */
+    unsigned refusal = http_head_check_line(exchange); /* of every byte of it: no scan is needed */
+    if (refusal) {
+        fail(exchange, refusal);
+        return true;
+    }
+    http_section_apply(section, exchange, (uint32_t)line_len);
+    http_section_keep_line(section, exchange);
+    return true;
+}
+
+/* A new head, from its first byte; section_id as in http_parser_head(). True when all is known of it. */
+static bool read_repeated(struct http_exchange *exchange, size_t upto, uint32_t section_id) {
+    struct http_section *section = http_section_of(section_id);
+    if (section && read_same(exchange, section, upto)) return true;
+    llhttp_init(&exchange->parser, HTTP_REQUEST, &head_callbacks);
+    exchange->parser.data = exchange;
+    return section && read_section(exchange, section, upto);
+}
+
+void http_parser_head(struct http_exchange *exchange, size_t avail, uint32_t *section_id) {
     struct http_head *head = &exchange->head;
     size_t limit = exchange->config->max_head_bytes, upto = avail < limit ? avail : limit;
+    if (head->len == 0 && read_repeated(exchange, upto, *section_id)) return;
     llhttp_errno_t err = llhttp_execute(&exchange->parser, head->base + head->len, upto - head->len);
     if (err == HPE_OK) {
         head->len = (uint32_t)upto;
@@ -250,7 +294,10 @@ void http_parser_head(struct http_exchange *exchange, size_t avail) {
         fail(exchange, refusal);
         return;
     }
-    if (exchange->request == HTTP_REQUEST_COMPLETE) return;
+    if (exchange->request == HTTP_REQUEST_COMPLETE) {
+        *section_id = http_section_learn(exchange);
+        return;
+    }
     exchange->size_line = exchange->chunked;
     exchange->parser.settings = (void *)(uintptr_t)&body_callbacks;
     llhttp_resume(&exchange->parser);

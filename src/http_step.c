@@ -186,7 +186,6 @@ static bool step_idle(struct http_connection *connection) {
     connection->turn_requests++;
     connection->exchange = http_exchange_take(connection, connection->config);
     connection->exchange->head.base = connection->in;
-    http_parser_start(connection->exchange);
     if (http_access_is_on) http_access_begin(connection);
     http_enter(connection, HTTP_STATE_HEAD);
     return true;
@@ -196,7 +195,7 @@ static bool step_head(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
     assert(exchange);
     exchange->head.base = connection->in;
-    if (connection->in_len > exchange->head.len) http_parser_head(exchange, connection->in_len);
+    if (connection->in_len > exchange->head.len) http_parser_head(exchange, connection->in_len, &connection->section);
     switch (exchange->request) {
     case HTTP_REQUEST_HEAD:
         if (!connection->ended) return false;

@@ -18,9 +18,15 @@ local GET = "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n"
 local END_OF_ANSWER = "hello world\n"
 local HEADERS = "User-Agent: bench\r\nAccept: */*\r\n"
 
---- name, request, how many in one write, a connection for each
+-- A head that differs from all others of the run.
+local function another(number)
+  return GET:format("/", HEADERS .. ("Cookie: number=%d\r\n"):format(number))
+end
+
+--- name, request (or a function of its number), how many in one write, a connection for each
 callgrind.cases = {
   { name = "keep-alive", bytes = GET:format("/", HEADERS) },
+  { name = "no two heads alike", bytes = another },
   { name = "pipelined x16", bytes = GET:format("/", HEADERS):rep(BATCH), batch = BATCH },
   { name = "connection per request", bytes = GET:format("/", "User-Agent: bench\r\nConnection: close\r\n"),
     close = true },
@@ -44,7 +50,7 @@ local function converse(port, case, times, done)
   local tcp, sent, answers, pending = uv.new_tcp(), 0, 0, ""
   local function send()
     sent = sent + 1
-    tcp:write(case.bytes)
+    tcp:write(type(case.bytes) == "function" and case.bytes(sent) or case.bytes)
   end
   tcp:connect("127.0.0.1", port, function(err)
     assert(not err, err)
@@ -142,11 +148,17 @@ local function reader(names)
   end
 end
 
---- Adds the own instructions of every function to `sums`: key -> { object, file, name, instructions }.
+--- Adds the own instructions of every function to `sums`: key -> { object, file, name, instructions }. What has been
+-- inlined into a function counts for the file that it stands in.
 local function add(sums, path, sign)
   local object_of, file_of, name_of = reader {}, reader {}, reader {}
-  local object, file, entry
+  local object, file, name, entry
   local skip
+  local function enter(inlined_from)
+    local id = ("%s|%s|%s"):format(object, inlined_from, name)
+    entry = sums[id] or { object = object, file = inlined_from, name = name, instructions = 0 }
+    sums[id] = entry
+  end
   for line in io.lines(path) do
     local key, value = line:match "^(%l+)=(.*)"
     if key == "ob" then
@@ -155,13 +167,13 @@ local function add(sums, path, sign)
       object_of(value)
     elseif key == "fl" then
       file = file_of(value)
-    elseif key == "fi" or key == "fe" or key == "cfi" or key == "cfl" then
+    elseif key == "fi" or key == "fe" then
+      enter(file_of(value))
+    elseif key == "cfi" or key == "cfl" then
       file_of(value)
     elseif key == "fn" then
-      local name = name_of(value)
-      local id = ("%s|%s|%s"):format(object, file, name)
-      entry = sums[id] or { object = object, file = file, name = name, instructions = 0 }
-      sums[id] = entry
+      name = name_of(value)
+      enter(file)
     elseif key == "cfn" then
       name_of(value)
     elseif key == "calls" then

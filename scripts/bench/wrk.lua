@@ -1,10 +1,11 @@
 -- wrk's script: one request, or a batch of them in one write. arguments: pipeline, kind of request.
-local requests
+local VARIANTS = 4096 -- of the kind "varied": clua has forgotten the first one when it comes again
+local requests, at = {}, 0
 
 function init(args) -- luacheck: ignore
   local count, kind = tonumber(args[1] or 1), args[2] or "plain"
   local headers, method, body = {}, "GET", nil
-  if kind == "browser" then
+  if kind == "browser" or kind == "varied" then
     headers["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:109.0) Gecko/20100101 Firefox/115.0"
     headers["Accept"] = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
     headers["Accept-Language"] = "en-US,en;q=0.5"
@@ -20,11 +21,13 @@ function init(args) -- luacheck: ignore
   elseif kind == "post" then
     method, body = "POST", ("x"):rep(64 * 1024)
   end
-  local parts = {}
-  for i = 1, count do parts[i] = wrk.format(method, nil, headers, body) end -- luacheck: ignore
-  requests = table.concat(parts)
+  for n = 1, kind == "varied" and VARIANTS or 1 do
+    if kind == "varied" then headers["Cookie"] = ("session=%032x; theme=dark"):format(n) end
+    requests[n] = wrk.format(method, nil, headers, body):rep(count) -- luacheck: ignore
+  end
 end
 
 function request() -- luacheck: ignore
-  return requests
+  at = at % #requests + 1
+  return requests[at]
 end
