@@ -278,7 +278,7 @@ build/embed: scripts/dev/embed.c build/made-with/luajit Makefile
 
 # ---- for the specs: the parts of the core that need neither Lua nor an event loop, called through LuaJIT's FFI ---------
 
-SPEC_PARTS := wheel histogram process segment channel answer balance slot_state log log_file log_ring buffer http_access_format cpus privilege blame quarantine buckets bulkhead shared
+SPEC_PARTS := wheel histogram process segment channel answer balance slot_state log log_file log_ring buffer http_access_format cpus privilege blame quarantine buckets bulkhead shared sched_policy stuck
 SPEC_C_FILES := $(SPEC_PARTS:%=src/%.c) spec/support/core.c
 SPEC_H_FILES := $(SPEC_PARTS:%=src/%.h)
 

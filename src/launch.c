@@ -38,6 +38,7 @@ void launch_fill_boot(struct boot *boot, const struct pool *pool, uint32_t worke
     boot->maxc = with_jitter(options->maxc);
     boot->max_rss_bytes = options->max_rss_bytes;
     boot->slow_after_ms = options->slow_after_ms;
+    boot->sched_batch = options->sched_batch;
     boot->log_level = (uint32_t)log_level_get();
     snprintf(boot->name, sizeof boot->name, "%s", options->name);
     snprintf(boot->script, sizeof boot->script, "%s", options->script);

@@ -98,6 +98,7 @@ int lua_pool_new(lua_State *L) {
         .argc = (uint32_t)number_at(L, 1, "argc"),
         .inherits_output = field_is(L, "output", "inherit"),
         .defer_accept = boolean_at(L, 1, "defer_accept"),
+        .sched_batch = boolean_at(L, 1, "sched_batch"),
     };
     options.gone = field_string(L, "gone", &options.gone_len);
     options.lost = field_string(L, "lost", &options.lost_len);

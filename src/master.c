@@ -91,12 +91,12 @@ static void signalled(uv_signal_t *handle, int signum) {
 
 /* ---- stuck and hung workers ----------------------------------------------------------------------------------- */
 
-static bool is_stuck(const struct slot *slot, uint64_t now) {
+static bool is_stuck(struct slot *slot, uint64_t now) {
     uint32_t steal_after = slot->pool->options.steal_after_ms;
     uint32_t busy_since = atomic_load_explicit(&slot->segment->figures.busy_since_ms, memory_order_relaxed);
     if (steal_after > 0 && atomic_load_explicit(&slot->segment->figures.slow, memory_order_relaxed) != 0) return true;
     int32_t busy_ms = (int32_t)(segment_stamp(now) - busy_since);
-    if (busy_since != 0 && busy_ms > 0 && (uint32_t)busy_ms >= steal_after) return true;
+    if (stuck_look(&slot->turn, slot->pid, busy_since, busy_ms > 0 ? (uint32_t)busy_ms : 0, steal_after)) return true;
     if (!loan_has_taken_all(slot) && now - slot->sent_at_ms >= steal_after + UNTAKEN_MS) return true;
     return slot->still_checks * CHECK_MS >= ASLEEP_MS;
 }

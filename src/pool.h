@@ -28,6 +28,7 @@ struct pool_options {
     uint64_t max_rss_bytes;
     bool inherits_output; /* its workers print where the master does, not into the log */
     bool defer_accept;    /* a listener may leave clients that say nothing to the kernel */
+    bool sched_batch;     /* its workers may choose SCHED_BATCH */
 };
 
 struct pool {

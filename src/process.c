@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The beginning of a file of /proc, as much as fits into `text`; false when there is none. */
@@ -38,6 +39,21 @@ uint64_t process_cpu_us(void) {
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) < 0) return 0;
     return in_us(usage.ru_utime) + in_us(usage.ru_stime);
+}
+
+uint64_t process_cpu_ns_of(pid_t pid) {
+    clockid_t clock;
+    struct timespec time;
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &time) < 0) return 0;
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+char process_state_of(pid_t pid) {
+    char path[32], text[256];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    if (!read_text(path, text, sizeof text)) return 0;
+    const char *behind_name = strrchr(text, ')'); /* a name may have any byte in it */
+    return behind_name && behind_name[1] == ' ' ? behind_name[2] : 0;
 }
 
 /* Size of the table of descriptors: none of them has a greater number. */

@@ -16,7 +16,7 @@
 
 enum {
     SEGMENT_MAGIC = 0x61756c63,
-    SEGMENT_LAYOUT = 6,
+    SEGMENT_LAYOUT = 7,
     SEGMENT_LOANS = 32768,       /* loans that one worker can have at a time; untouched pages cost nothing */
     SEGMENT_RING_ENTRIES = 1024, /* power of two; when it is full the worker keeps its completions and tries again */
     SEGMENT_ARGS_BYTES = 4096,
@@ -99,6 +99,7 @@ struct boot {
     uint32_t access_json;
     uint32_t slow_after_ms; /* what holds up the loop for longer is slow, see hold.h; 0: nothing is */
     uint32_t place;         /* in the bulkhead */
+    uint32_t sched_batch;   /* 1: the worker may choose SCHED_BATCH, see sched_policy.h */
 };
 
 /* Load figures: one writer, the worker; plain relaxed stores. Times are CLOCK_MONOTONIC milliseconds, cut to 32 bits. */

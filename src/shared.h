@@ -4,12 +4,16 @@
 #ifndef CLUA_SHARED_H
 #define CLUA_SHARED_H
 
+#include <stdatomic.h>
+#include <stdint.h>
+
 #include "buckets.h"
 #include "bulkhead.h"
 
 struct shared {
     struct buckets buckets;
     struct bulkhead bulkhead;
+    _Atomic uint64_t burnt_ms; /* see sched_policy.h */
 };
 
 /* MASTER. *fd_out is CLOEXEC and belongs to the caller. 0 or UV_E*. */

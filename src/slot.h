@@ -12,6 +12,7 @@
 #include "connection.h"
 #include "segment.h"
 #include "slot_state.h"
+#include "stuck.h"
 
 struct pool;
 
@@ -55,6 +56,7 @@ struct slot {
     uint32_t recalled_count;
 
     bool announced;     /* says that its loop will not come back soon */
+    struct stuck turn;  /* the turn of its loop that the watch looks at */
     bool stuck;         /* its loop does not come back; see loan_rescue */
     uint32_t rescue_at; /* next loan index that the rescue looks at */
     uint32_t last_tick;

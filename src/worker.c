@@ -26,6 +26,7 @@
 #include "privilege.h"
 #include "process.h"
 #include "quarantine.h"
+#include "sched_policy.h"
 #include "shared.h"
 #include "stream.h"
 #include "worker_loans.h"
@@ -234,6 +235,7 @@ static void callbacks_end(uv_prepare_t *prepare) {
     if (now - woken_at > worker.longest_turn_ms) worker.longest_turn_ms = (uint32_t)(now - woken_at);
     if (now - worker.sampled_at >= SAMPLE_INTERVAL_MS) sample(now);
     if (hold.concerned) hold_turn_ends(now);
+    sched_policy_turn(now);
     if (!borrow_flush()) uv_timer_start(&worker.retry_timer, wake, RETRY_MS, 0);
     if (http_access_is_on && !http_access_flush()) uv_timer_start(&worker.retry_timer, wake, LOG_RETRY_MS, 0);
     if (worker_draining()) exit_when_finished();
@@ -319,6 +321,7 @@ int worker_open(uv_loop_t *loop) {
     err = watch_parent(); /* after the change of user, which clears PDEATHSIG */
     if (err == 0) err = add_handles(loop);
     if (err == 0) err = hold_open(loop);
+    if (boot->sched_batch) sched_policy_open(&shared_of_process()->burnt_ms, uv_now(loop));
     if (err < 0) log_write(CLUA_LOG_ERROR, "cannot start: %s", uv_strerror(err));
     worker.sampled_at = uv_now(loop) - SAMPLE_INTERVAL_MS;
     if (err == 0 && boot->access_format[0]) {

@@ -20,14 +20,14 @@ local known = {
   term_timeout = "number", hang_timeout = "number", steal_after = "number", slow_after = "number", linger = "number",
   queue_max = "integer", queue_timeout = "number", quarantine = "number", idle_timeout = "number",
   defer_accept = "boolean", watch = "boolean|table", repl = "boolean",
-  access_log = "string|table", output = "string",
+  access_log = "string|table", output = "string", sched_batch = "boolean",
 }
 
 local defaults = {
   gone = replies.gone, lost = replies.lost, maxc = 0, max_rss = 0, ready_timeout = 30, term_timeout = 30,
   hang_timeout = 60, steal_after = 0.003, slow_after = 0.02, linger = 0.2, queue_max = 16384, queue_timeout = 10,
   quarantine = 0, idle_timeout = 60, defer_accept = true, repl = false,
-  output = "log",
+  output = "log", sched_batch = true,
 }
 
 --- A path as seen from a directory; by default the working directory of this process.

@@ -165,18 +165,11 @@ function facts.reload()
   return found
 end
 
--- Several workers with SCHED_BATCH: the kernel then does not stop the client for each of their wake-ups.
-local function batch(count)
-  local command = servers.clua { workers = count }
-  if count == 1 then return command end
-  return function(at) return { "chrt", "--batch", "0", unpack(command(at)) } end
-end
-
 -- The peers with workers: name, and command(count) for servers.
 local function peers_with_workers()
   local list = {
     { "clua", function(count) return servers.clua { workers = count } end },
-    { "clua with chrt --batch", batch },
+    { "clua, sched_batch off", function(count) return servers.clua { workers = count, sched_batch = false } end },
   }
   if process.exists "nginx" then
     list[3] = { "nginx + Lua", function(count) return servers.nginx("nginx_workers", { workers = count }) end }

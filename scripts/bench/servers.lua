@@ -21,11 +21,11 @@ local function nginx(name, options)
   end
 end
 
---- clua with options: workers (1), defer_accept, linger.
+--- clua with options: workers (1), defer_accept, linger, sched_batch.
 local function clua(options)
   return function(port)
     return { CLUA, __dirname .. "/servers/clua_dispatch.lua", tostring(port), tostring(options.workers or 1),
-      options.defer_accept == false and "false" or "true", tostring(options.linger or 0.2) }
+      tostring(options.defer_accept ~= false), tostring(options.linger or 0.2), tostring(options.sched_batch ~= false) }
   end
 end
 

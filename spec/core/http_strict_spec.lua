@@ -12,8 +12,8 @@ describe("the raw request", function()
     res:finish(req.url == "/probe" and "probe" or "ok")
   end)
 
-  -- A connection on which requests with this header section have been accepted before, so that it is recognised; nil for
-  -- a section with which they are not.
+  -- A connection on which requests with this header section have been accepted before, so that it is recognised; nil
+  -- for a section with which they are not.
   local function warm(section)
     local client = peer.connect(server)
     for _ = 1, 3 do

@@ -1,5 +1,6 @@
 local core = require "spec.support.core"
 local ffi = require "ffi"
+local loop = require "spec.support.loop"
 local proc = require "spec.support.proc"
 local uv = require "luv"
 
@@ -26,5 +27,20 @@ describe("process", function()
     local till = uv.hrtime() + 50e6
     while uv.hrtime() < till do end -- luacheck: ignore 542
     assert.is_true(tonumber(core.process_cpu_us()) > before)
+  end)
+
+  it("knows the processor time and the state of another one", function()
+    local exited
+    local sleeper, pid = uv.spawn("sleep", { args = { "100" } }, function() exited = true end)
+    local own = tonumber(core.process_cpu_ns_of(uv.os_getpid())) / 1000
+    assert.is_true(math.abs(own - tonumber(core.process_cpu_us())) < 1e6)
+    loop.wait(function() return core.process_state_of(pid) == ("S"):byte() end, 60, "the child to sleep")
+    local spent = core.process_cpu_ns_of(pid)
+    assert.is_true(spent > 0)
+    assert.equal(("R"):byte(), core.process_state_of(uv.os_getpid()))
+    sleeper:kill("sigkill")
+    loop.wait(function() return exited end, 60, "its end")
+    assert.equal(0, core.process_state_of(pid))
+    assert.equal(0, tonumber(core.process_cpu_ns_of(pid)))
   end)
 end)

@@ -9,7 +9,7 @@ local folder = uv.exepath():match("^(.*)/")
 -- busted loads this module afresh for each spec file; declarations last as long as the process.
 if not pcall(ffi.typeof, "struct core_layout") then
   local file = assert(io.open(folder .. "/spec.h"), "build/spec.so is missing: run `make build/spec.so`")
-  ffi.cdef(file:read("*a"))
+  ffi.cdef("typedef int pid_t;" .. file:read("*a"))
   file:close()
   ffi.cdef [[
     struct core_layout { const char *type, *member; size_t bytes; };

@@ -32,10 +32,12 @@ local function stat(pid)
   local fields = {}
   for field in rest:gmatch("%S+") do fields[#fields + 1] = field end
   return { state = fields[1], parent = tonumber(fields[2]),
-    cpu = (tonumber(fields[12]) + tonumber(fields[13])) / CLOCK_TICKS, started = fields[20] }
+    cpu = (tonumber(fields[12]) + tonumber(fields[13])) / CLOCK_TICKS, started = fields[20],
+    policy = tonumber(fields[39]) }
 end
 
---- state (R, S, Z, ...), parent, cpu (seconds), started (with the pid unique); nil when there is no such process.
+--- state (R, S, Z, ...), parent, cpu (seconds), started (with the pid unique), policy (of sched(7), a number); nil when
+-- there is no such process.
 proc.stat = stat
 
 --- Exists and is no zombie.

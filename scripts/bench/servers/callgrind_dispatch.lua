@@ -3,5 +3,5 @@
 local cluster = require "clua"
 cluster.Master()
   :register("127.0.0.1:" .. arg[1], __dirname .. "/clua_app.lua",
-    { cnum = 1, hang_timeout = 0, steal_after = 0, linger = 60, ready_timeout = 120 })
+    { cnum = 1, hang_timeout = 0, steal_after = 0, linger = 60, ready_timeout = 120, sched_batch = false })
   :dispatch()
