@@ -7,6 +7,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "hex.h"
 #include "http_connection.h"
 #include "http_date.h"
 #include "http_file.h"
@@ -216,16 +217,6 @@ static char *put_number(char *p, uint64_t n) {
     return put(p, digits + at, sizeof digits - at);
 }
 
-static char *put_hex(char *p, uint64_t n) {
-    char digits[16];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = "0123456789abcdef"[n & 15];
-        n >>= 4;
-    } while (n);
-    return put(p, digits + at, sizeof digits - at);
-}
-
 static char *put_date(char *p, const struct http_exchange *exchange) {
     p = PUT(p, "Date: ");
     p = put(p, http_date(stream_now_ms(exchange->connection->stream)), HTTP_DATE_LEN);
@@ -350,7 +341,7 @@ static void put_body(struct http_exchange *exchange, const char *bytes, size_t l
         http_connection_send(exchange->connection, bytes, len);
         return;
     }
-    char *start = http_connection_room(exchange->connection, 18), *p = put_hex(start, len);
+    char *start = http_connection_room(exchange->connection, HEX_BYTES + 2), *p = hex_put(start, len);
     p = PUT(p, "\r\n");
     http_connection_sent(exchange->connection, (size_t)(p - start));
     http_connection_send(exchange->connection, bytes, len);

@@ -230,6 +230,7 @@ static void on_gone(struct http_exchange *exchange) {
 static void on_ended(struct http_exchange *exchange, bool complete) {
     lua_State *L = host_state();
     struct http_box *req = exchange->owner.request, *res = exchange->owner.response;
+    if (!req && !exchange->owner.reader && !exchange->owner.writer) return;
     lua_checkstack(L, 12);
     if (exchange->owner.reader) wake(L, &exchange->owner.reader, &exchange->owner.reader_ref, lua_http_closed(L));
     if (exchange->owner.writer) wake(L, &exchange->owner.writer, &exchange->owner.writer_ref, lua_http_closed(L));

@@ -14,6 +14,7 @@
 #include <lauxlib.h>
 #include <uv.h>
 
+#include "hex.h"
 #include "http_head.h"
 #include "http_response.h"
 #include "lua_host.h"
@@ -31,13 +32,6 @@ static int fail(lua_State *L, int fd, int err, const char *path) {
     return 3;
 }
 
-static char *put_hex(char *p, uint64_t n, char behind) {
-    unsigned digits = n ? (67u - (unsigned)__builtin_clzll(n)) / 4 : 1;
-    for (unsigned i = digits; i-- > 0; n >>= 4) p[i] = "0123456789abcdef"[n & 15];
-    p[digits] = behind;
-    return p + digits + 1;
-}
-
 /* Of luv's numbers, which are doubles: a large inode is another one in them, and the tag must not depend on who has asked
  * the kernel. */
 static uint64_t whole(double n) {
@@ -47,10 +41,14 @@ static uint64_t whole(double n) {
 
 static void push_etag(lua_State *L, double ino, double size, double sec, double nsec) {
     char etag[ETAG_BYTES] = "\"", *p = etag + 1;
-    p = put_hex(p, whole(ino), '-');
-    p = put_hex(p, whole(size), '-');
-    p = put_hex(p, whole(sec), '.');
-    p = put_hex(p, whole(nsec), '"');
+    p = hex_put(p, whole(ino));
+    *p++ = '-';
+    p = hex_put(p, whole(size));
+    *p++ = '-';
+    p = hex_put(p, whole(sec));
+    *p++ = '.';
+    p = hex_put(p, whole(nsec));
+    *p++ = '"';
     lua_pushlstring(L, etag, (size_t)(p - etag));
 }
 

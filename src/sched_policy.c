@@ -25,16 +25,21 @@ bool sched_window_wants_batch(const struct sched_window *window, bool is_batch) 
     return is_batch ? often || works : often && window->cpu_us / window->turns <= SCHED_SHORT_US;
 }
 
-/* What this process starts is SCHED_OTHER again (SCHED_RESET_ON_FORK, which cannot be taken back without privileges). */
+/* What this process starts is to be SCHED_OTHER again: SCHED_RESET_ON_FORK, which cannot be taken back without
+ * privileges. systemd's RestrictRealtime= forbids that flag with any policy; then it goes without. */
 static void set(bool batch) {
+    static int flags = SCHED_RESET_ON_FORK;
     const struct sched_param priority = {0};
-    int number = (batch ? SCHED_BATCH : SCHED_OTHER) | SCHED_RESET_ON_FORK;
-    if (sched_setscheduler(0, number, &priority) == 0) {
-        policy.is_batch = batch;
-        return;
+    int number = batch ? SCHED_BATCH : SCHED_OTHER;
+    if (sched_setscheduler(0, number | flags, &priority) < 0) {
+        flags = 0;
+        if (sched_setscheduler(0, number, &priority) < 0) {
+            log_write(CLUA_LOG_INFO, "stays with its scheduling policy: %s", strerror(errno));
+            policy.burnt_ms = NULL;
+            return;
+        }
     }
-    log_write(CLUA_LOG_INFO, "cannot change the scheduling policy: %s", strerror(errno));
-    policy.burnt_ms = NULL;
+    policy.is_batch = batch;
 }
 
 static void begin_window(uint64_t now_ms, uint64_t cpu_us) {
