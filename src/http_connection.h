@@ -84,7 +84,6 @@ struct http_connection {
 
     int error; /* UV_E*: the stream is broken */
     uint32_t dropped_bytes;
-    uint32_t section;       /* the header section of its last request, see http_section.h */
     uint32_t turn_requests; /* begun since the connection was last without input, or has had to wait for its turn */
     enum http_state state;
     bool running, released, served;

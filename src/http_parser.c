@@ -145,6 +145,7 @@ static bool may_be_trailer(const char *name, size_t len) {
 static int on_trailer_name_complete(llhttp_t *parser) {
     struct http_exchange *exchange = exchange_of(parser);
     const struct buffer *trailers = &exchange->trailers;
+    if (trailers->len == 0) return refuse(exchange, 400); /* the first one has no name, and no byte stands here */
     const char *end = trailers->data + trailers->len, *name = end;
     if (++exchange->trailer_count > exchange->config->max_headers) return refuse(exchange, 431);
     while (name > trailers->data && name[-1] != '\0') name--;
@@ -210,22 +211,6 @@ static void trim_values(struct http_head *head) {
     }
 }
 
-/* The head is, byte for byte, the one that came with this section last. */
-static bool read_same(struct http_exchange *exchange, const struct http_section *section, size_t upto) {
-    struct http_head *head = &exchange->head;
-    uint32_t line_len = section->line_len;
-    if (line_len == 0 || upto < line_len || memcmp(head->base, section->line, line_len) != 0) return false;
-    if (section->target_len > exchange->config->max_url_bytes) return false;
-    if (!http_section_is_at(section, head->base + line_len, upto - line_len)) return false;
-    exchange->parser.method = section->method;
-    exchange->parser.http_major = exchange->parser.http_minor = 1;
-    exchange->request = HTTP_REQUEST_COMPLETE;
-    head->target = head->path = section->target;
-    head->target_len = head->path_len = section->target_len;
-    http_section_apply(section, exchange, line_len);
-    return true;
-}
-
 /* The length of the request line of HTTP/1.1 that is here, 0 for none. */
 static size_t line_length(const char *bytes, size_t len) {
     static const char version[] = " HTTP/1.1\r\n";
@@ -234,12 +219,24 @@ static size_t line_length(const char *bytes, size_t len) {
     return line_len > behind && memcmp(bytes + line_len - behind, version, behind) == 0 ? line_len : 0;
 }
 
-/* The section follows another request line: llhttp reads the line, and an empty line in the place of the section. False
- * when it is another section, and for a line with which it may mean something else, which has been fed then. */
-static bool read_section(struct http_exchange *exchange, struct http_section *section, size_t upto) {
+/* The request line is the one that came with this section last. */
+static bool read_same(struct http_exchange *exchange, const struct http_section *section, size_t line_len) {
     struct http_head *head = &exchange->head;
-    size_t line_len = line_length(head->base, upto);
-    if (line_len == 0 || !http_section_is_at(section, head->base + line_len, upto - line_len)) return false;
+    if (section->line_len != line_len || memcmp(head->base, section->line, line_len) != 0) return false;
+    if (section->target_len > exchange->config->max_url_bytes) return false;
+    exchange->parser.method = section->method;
+    exchange->parser.http_major = exchange->parser.http_minor = 1;
+    exchange->request = HTTP_REQUEST_COMPLETE;
+    head->target = head->path = section->target;
+    head->target_len = head->path_len = section->target_len;
+    http_section_apply(section, exchange, (uint32_t)line_len);
+    return true;
+}
+
+/* It is another one: llhttp reads it, and an empty line in the place of the section. False for a line with which the
+ * section may mean something else; it has been fed then. */
+static bool read_line(struct http_exchange *exchange, struct http_section *section, size_t line_len) {
+    struct http_head *head = &exchange->head;
     llhttp_errno_t err = llhttp_execute(&exchange->parser, head->base, line_len);
     if (err != HPE_OK) {
         fail(exchange, head_refusal(exchange, err));
@@ -259,19 +256,29 @@ static bool read_section(struct http_exchange *exchange, struct http_section *se
     return true;
 }
 
-/* A new head, from its first byte; section_id as in http_parser_head(). True when all is known of it. */
-static bool read_repeated(struct http_exchange *exchange, size_t upto, uint32_t section_id) {
-    struct http_section *section = http_section_of(section_id);
-    if (section && read_same(exchange, section, upto)) return true;
+/* A new head, from its first byte. True when its section is known, and so is all that has to be known of it; else *key
+ * is that of the section, as far as there is one. */
+static bool read_known(struct http_exchange *exchange, size_t upto, struct http_section_key *key) {
+    const struct http_head *head = &exchange->head;
+    size_t line_len = line_length(head->base, upto);
+    struct http_section *section = NULL;
+    if (line_len > 0) {
+        *key = http_section_key(head->base + line_len, upto - line_len);
+        section = http_section_find(key, head->base + line_len);
+        /* Another server may allow more of them. */
+        if (section && section->count > exchange->config->max_headers) section = NULL;
+        if (section && read_same(exchange, section, line_len)) return true;
+    }
     llhttp_init(&exchange->parser, HTTP_REQUEST, &head_callbacks);
     exchange->parser.data = exchange;
-    return section && read_section(exchange, section, upto);
+    return section && read_line(exchange, section, line_len);
 }
 
-void http_parser_head(struct http_exchange *exchange, size_t avail, uint32_t *section_id) {
+void http_parser_head(struct http_exchange *exchange, size_t avail) {
     struct http_head *head = &exchange->head;
     size_t limit = exchange->config->max_head_bytes, upto = avail < limit ? avail : limit;
-    if (head->len == 0 && read_repeated(exchange, upto, *section_id)) return;
+    struct http_section_key key = {0};
+    if (head->len == 0 && read_known(exchange, upto, &key)) return;
     llhttp_errno_t err = llhttp_execute(&exchange->parser, head->base + head->len, upto - head->len);
     if (err == HPE_OK) {
         head->len = (uint32_t)upto;
@@ -295,7 +302,7 @@ void http_parser_head(struct http_exchange *exchange, size_t avail, uint32_t *se
         return;
     }
     if (exchange->request == HTTP_REQUEST_COMPLETE) {
-        *section_id = http_section_learn(exchange);
+        http_section_learn(&key, exchange);
         return;
     }
     exchange->size_line = exchange->chunked;

@@ -6,9 +6,8 @@
 
 /* Feeds the rest of a head: bytes up to `avail` from head.base, of which head.len have been fed before. Returns when
  * the head is complete or more bytes are needed; see exchange->request: still HEAD (more bytes), BODY, COMPLETE (no
- * body), or FAILED (exchange->refusal says with which status). *section_id: the header section that this client has
- * sent last, see http_section.h; 0 at first. */
-void http_parser_head(struct http_exchange *exchange, size_t avail, uint32_t *section_id);
+ * body), or FAILED (exchange->refusal says with which status). */
+void http_parser_head(struct http_exchange *exchange, size_t avail);
 
 /* Feeds body bytes, all of which belong to the body or follow it; *eaten: those that belonged. Body bytes end up in
  * exchange->span (valid as long as `bytes`) and exchange->body. The state becomes COMPLETE or FAILED, or stays BODY. */

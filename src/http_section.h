@@ -1,10 +1,10 @@
 /* WORKER. Heads that clients repeat. A browser, a proxy, a client of an API sends the same header section (RFC 9110
- * §6.3) with every request of a connection, and who polls sends the same request line too. What the parser has found in
+ * §6.3) with one request after the other, and who polls sends the same request line too. What the parser has found in
  * bytes holds for the same bytes again, so these are compared rather than parsed.
  *
  * Only sections of complete, accepted requests of HTTP/1.1 without a body and without Upgrade are kept: nothing in them
- * decides where the request ends. A connection's requests are compared with a section that it has sent itself before:
- * how long a comparison takes tells a client nothing about what others send. */
+ * decides where the request ends. They are found by a hash of all their bytes: how long that takes tells a client about
+ * what another one sends only if it sends all of it itself. */
 #ifndef CLUA_HTTP_SECTION_H
 #define CLUA_HTTP_SECTION_H
 
@@ -14,10 +14,18 @@
 
 enum { HTTP_SECTION_LINE_BYTES = 128 }; /* longer request lines are not kept */
 
+/* Which section stands somewhere: its length, with the empty line at its end, and a hash of it. len is 0 when there is
+ * none of a length that is kept. */
+struct http_section_key {
+    uint64_t hash;
+    uint32_t len;
+};
+
 struct http_section {
-    uint32_t id; /* as in http_connection->section; another one when it is replaced */
-    uint32_t len, count;
+    struct http_section_key key; /* len 0: none */
+    uint32_t count;
     uint32_t host, host_len;
+    bool keep_alive;
     struct http_field *fields; /* offsets from the section's beginning; its bytes follow the last one */
 
     /* The last request line that it came with: origin-form, with its line end. */
@@ -27,11 +35,10 @@ struct http_section {
     uint8_t method; /* of llhttp */
 };
 
-/* The section with this id, NULL when it has been replaced. Valid until the next http_section_learn(). */
-struct http_section *http_section_of(uint32_t id);
+struct http_section_key http_section_key(const char *bytes, size_t avail);
 
-/* Does the whole section begin at bytes? */
-bool http_section_is_at(const struct http_section *section, const char *bytes, size_t avail);
+/* The section of this key at bytes, NULL when it is not known. Valid until the next http_section_learn(). */
+struct http_section *http_section_find(const struct http_section_key *key, const char *bytes);
 
 /* The exchange has that section, behind a request line of so many bytes: sets all that does not come from the line. */
 void http_section_apply(const struct http_section *section, struct http_exchange *exchange, uint32_t line_len);
@@ -39,8 +46,8 @@ void http_section_apply(const struct http_section *section, struct http_exchange
 /* The exchange has come with that section: keeps its request line. */
 void http_section_keep_line(struct http_section *section, const struct http_exchange *exchange);
 
-/* A head that has been parsed and accepted: the id of its section, 0 while it is not known. It is kept once it has come
- * for the second time. */
-uint32_t http_section_learn(const struct http_exchange *exchange);
+/* A head that has been parsed and accepted, with the key of what is behind its request line. The section is kept once it
+ * has come for the second time. */
+void http_section_learn(const struct http_section_key *key, const struct http_exchange *exchange);
 
 #endif

@@ -195,7 +195,7 @@ static bool step_head(struct http_connection *connection) {
     struct http_exchange *exchange = connection->exchange;
     assert(exchange);
     exchange->head.base = connection->in;
-    if (connection->in_len > exchange->head.len) http_parser_head(exchange, connection->in_len, &connection->section);
+    if (connection->in_len > exchange->head.len) http_parser_head(exchange, connection->in_len);
     switch (exchange->request) {
     case HTTP_REQUEST_HEAD:
         if (!connection->ended) return false;
