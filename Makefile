@@ -198,7 +198,9 @@ HARDEN :=
 else ifeq ($(VARIANT),)
 OUT := build
 # Our own files as one piece: a tenth less CPU time in user space, for seconds a link. `make LTO=` goes without.
-LTO ?= $(if $(shell $(CC) -dM -E -x c /dev/null | grep __clang__),,-flto=auto)
+ifneq ($(origin LTO),command line)
+LTO := $(if $(shell $(CC) -dM -E -x c /dev/null | grep __clang__),,-flto=auto)
+endif
 OPT := -O2 -g $(LTO)
 else
 $(error no variant '$(VARIANT)': leave it out, or say VARIANT=asan or VARIANT=fuzz)

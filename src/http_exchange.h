@@ -38,7 +38,7 @@ struct http_head {
     uint32_t host, host_len; /* authority: Host, or that of an absolute-form target, which wins */
     uint32_t count;
     struct http_field *fields;
-    bool has_host, absolute;
+    bool absolute;
 };
 
 enum http_request_state { HTTP_REQUEST_HEAD, HTTP_REQUEST_BODY, HTTP_REQUEST_COMPLETE, HTTP_REQUEST_FAILED };

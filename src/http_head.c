@@ -328,7 +328,6 @@ unsigned http_head_check(struct http_exchange *exchange) {
         if (!look_at_field(head, &head->fields[i], &seen)) return 400;
     bool http10 = http_exchange_is_http10(exchange);
     if (seen.hosts == 0 && !http10) return 400; /* RFC 9112 §3.2 */
-    head->has_host = seen.hosts > 0 || head->absolute;
     if (seen.lengths > 1) return 400;
     if (seen.encodings) {
         if (http10 || seen.lengths) return 400; /* RFC 9112 §6.1, §6.3: the classic ways to smuggle */

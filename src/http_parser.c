@@ -3,7 +3,6 @@
  * front of it) and at the end of every message. */
 #include "http_parser.h"
 
-#include <assert.h>
 #include <string.h>
 #include <uv.h>
 
@@ -245,8 +244,10 @@ static bool read_line(struct http_exchange *exchange, struct http_section *secti
     head->len = (uint32_t)line_len;
     if (http_head_section(head) != line_len || head->base[head->target] != '/') return false;
     err = llhttp_execute(&exchange->parser, "\r\n", 2);
-    assert(err == HPE_PAUSED && exchange->request == HTTP_REQUEST_COMPLETE); /* nothing has spoken of a body */
-    unsigned refusal = http_head_check_line(exchange); /* of every byte of it: no scan is needed */
+    /* Not for PRI, behind whose line llhttp wants the rest of the preface of HTTP/2: no section is right then. */
+    bool complete = err == HPE_PAUSED && exchange->request == HTTP_REQUEST_COMPLETE;
+    /* It looks at every byte of the line: no scan is needed. */
+    unsigned refusal = complete ? http_head_check_line(exchange) : 400;
     if (refusal) {
         fail(exchange, refusal);
         return true;

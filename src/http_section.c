@@ -123,7 +123,6 @@ void http_section_apply(const struct http_section *section, struct http_exchange
     head->count = section->count;
     head->host = section->host + line_len;
     head->host_len = section->host_len;
-    head->has_host = true;
     exchange->keep_alive = section->keep_alive;
 }
 

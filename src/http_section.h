@@ -3,8 +3,9 @@
  * bytes holds for the same bytes again, so these are compared rather than parsed.
  *
  * Only sections of complete, accepted requests of HTTP/1.1 without a body and without Upgrade are kept: nothing in them
- * decides where the request ends. They are found by a hash of all their bytes: how long that takes tells a client about
- * what another one sends only if it sends all of it itself. */
+ * decides where the request ends. They are found by a hash of all their bytes, so how long that takes tells nothing of the
+ * parts of what another client sends; who sends all of it himself may find out that it has come before (as with any
+ * memory that clients share). */
 #ifndef CLUA_HTTP_SECTION_H
 #define CLUA_HTTP_SECTION_H
 

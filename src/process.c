@@ -35,10 +35,18 @@ static uint64_t in_us(struct timeval time) {
     return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
 }
 
-uint64_t process_cpu_us(void) {
+static uint64_t cpu_us(int whose) {
     struct rusage usage;
-    if (getrusage(RUSAGE_SELF, &usage) < 0) return 0;
+    if (getrusage(whose, &usage) < 0) return 0;
     return in_us(usage.ru_utime) + in_us(usage.ru_stime);
+}
+
+uint64_t process_cpu_us(void) {
+    return cpu_us(RUSAGE_SELF);
+}
+
+uint64_t process_thread_cpu_us(void) {
+    return cpu_us(RUSAGE_THREAD);
 }
 
 uint64_t process_cpu_ns_of(pid_t pid) {

@@ -5,8 +5,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-uint64_t process_rss_bytes(void); /* 0: not to be had */
-uint64_t process_cpu_us(void);    /* user and system */
+uint64_t process_rss_bytes(void);     /* 0: not to be had */
+uint64_t process_cpu_us(void);        /* user and system */
+uint64_t process_thread_cpu_us(void); /* of the calling thread */
 
 /* The same of any process, in nanoseconds; 0: it is gone. */
 uint64_t process_cpu_ns_of(pid_t pid);

@@ -8,15 +8,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum {
-    STUCK_STARVED_TIMES = 10
-}; /* one that may be pinned to a processor on which others run is stuck after so many
-                                      steal_after all the same */
+/* So many steal_after may it starve: it may be pinned to a processor, while another one is free. */
+enum { STUCK_STARVED_TIMES = 10 };
 
 /* What the master knows of a turn. */
 struct stuck_turn {
     uint32_t busy_ms; /* since it began */
-    uint32_t ran_ms;  /* processor time that it has had meanwhile, as far as the master has seen */
+    uint32_t ran_us;  /* processor time that it has had meanwhile, as far as the master has seen */
     char state;       /* of the process, proc_pid_stat(5): 'R' runs or waits for a processor; '\0' for unknown */
 };
 
@@ -26,6 +24,7 @@ bool stuck_is(const struct stuck_turn *turn, uint32_t steal_after_ms);
 /* What a slot keeps from look to look. */
 struct stuck {
     uint32_t busy_since_ms; /* the turn that is looked at, 0: none */
+    bool found;             /* it is stuck, and remains so */
     uint64_t cpu_ns;        /* processor time of the process at the first look at it */
 };
 

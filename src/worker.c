@@ -321,7 +321,6 @@ int worker_open(uv_loop_t *loop) {
     err = watch_parent(); /* after the change of user, which clears PDEATHSIG */
     if (err == 0) err = add_handles(loop);
     if (err == 0) err = hold_open(loop);
-    if (boot->sched_batch) sched_policy_open(&shared_of_process()->burnt_ms, uv_now(loop));
     if (err < 0) log_write(CLUA_LOG_ERROR, "cannot start: %s", uv_strerror(err));
     worker.sampled_at = uv_now(loop) - SAMPLE_INTERVAL_MS;
     if (err == 0 && boot->access_format[0]) {
@@ -338,5 +337,7 @@ void worker_set_hooks(const struct worker_hooks *hooks) {
 void worker_ready(const struct worker_hooks *hooks, uint32_t term_timeout_ms) {
     worker_set_hooks(hooks);
     worker.term_timeout_ms = term_timeout_ms;
+    /* Now: loading the script was work for a while, and is over. */
+    if (worker.segment->boot.sched_batch) sched_policy_open(&shared_of_process()->burnt_ms, uv_now(worker.loop));
     worker_send_ready(term_timeout_ms);
 }

@@ -6,32 +6,18 @@ local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
 local control = require "spec.support.control"
 local core = require "spec.support.core"
-local ffi = require "ffi"
 local load = require "spec.support.load"
-local proc = require "spec.support.proc"
+local shared_memory = require "spec.support.shared"
 local status = require "spec.support.status"
 local text = require "clua.control.text"
 local uv = require "luv"
 
-ffi.cdef "int open(const char *path, int flags);"
-
 local ATTEMPTS = 5
 local mapped
 
--- The memory that the workers share, as the master has it open.
 local function shared_of(c)
-  for fd, target in pairs(proc.fds(c.pid)) do
-    if target:find("clua-shared", 1, true) then
-      local own = ffi.C.open(("/proc/%d/fd/%s"):format(c.pid, fd), 2)
-      assert.is_true(own >= 0)
-      local out = ffi.new "struct shared *[1]"
-      assert.equal(0, core.shared_map(own, out))
-      ffi.C.close(own)
-      mapped = out[0]
-      return mapped
-    end
-  end
-  error "the master shares no memory"
+  mapped = shared_memory.of(c)
+  return mapped
 end
 
 local function bits(word)

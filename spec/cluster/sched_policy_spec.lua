@@ -2,9 +2,13 @@
 
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
+local core = require "spec.support.core"
+local ffi = require "ffi"
 local loop = require "spec.support.loop"
 local proc = require "spec.support.proc"
+local shared = require "spec.support.shared"
 local status = require "spec.support.status"
+local uv = require "luv"
 
 local OTHER, BATCH = 0, 3 -- sched(7)
 local CLIENTS, DEADLINE_S = 8, 120
@@ -35,7 +39,13 @@ end
 local function policy_of(c, index) return proc.stat(c:workers()[index].pid).policy end
 
 describe("the scheduling policy of a worker", function()
-  after_each(cluster.cleanup)
+  local mapped
+
+  after_each(function()
+    if mapped then core.shared_unmap(mapped) end
+    mapped = nil
+    cluster.cleanup()
+  end)
 
   it("is SCHED_BATCH under many short requests, and what was before when they end", function()
     local c = cluster.up { app = "hello", options = { cnum = 1 } }
@@ -60,9 +70,14 @@ describe("the scheduling policy of a worker", function()
   end)
 
   it("stays what it was told from outside", function()
-    local c = cluster.up { app = "hello", options = { cnum = 1 }, shell = "chrt --batch -p 0 $$" }
+    local c = cluster.up { dispatch = status.script { { "127.0.0.1:0", "hello", { cnum = 1 } } },
+      shell = "chrt --batch -p 0 $$" }
     assert.equal(BATCH, proc.stat(c.pid).policy)
-    assert.equal(BATCH, policy_of(c, 1))
+    local requests
+    load_until(c:address(), function()
+      requests = status.of(c)[1].counters.requests
+      return requests > 5000
+    end, "many requests")
     -- Five windows, after the first of which one that chose for itself would be SCHED_OTHER.
     local till = loop.now() + 0.5
     loop.wait(function()
@@ -70,6 +85,28 @@ describe("the scheduling policy of a worker", function()
       return loop.now() > till
     end, DEADLINE_S, "half a second")
     assert.equal(BATCH, policy_of(c, 1))
+    c:stop()
+  end)
+
+  it("is SCHED_OTHER for a while in all workers when one has burnt the processor", function()
+    local c = cluster.up { dispatch = status.script { { "127.0.0.1:0", "blocks_loop", { cnum = 2 } } } }
+    mapped = shared.of(c)
+    assert.equal(0, tonumber(mapped.burnt_ms))
+    -- A request counts with the window in which it ends, and that ends with the next turn.
+    loop.wait(function()
+      assert.equal(200, (client.get(c:address(), "/block/200")))
+      return mapped.burnt_ms ~= 0
+    end, DEADLINE_S, "a worker that says so")
+    local burnt = mapped.burnt_ms
+    assert.is_true(math.abs(tonumber(burnt) - uv.hrtime() / 1e6) < 1e6)
+    mapped.burnt_ms = ffi.cast("uint64_t", uv.hrtime() / 1e6 + 5000) -- calm not before ten seconds have passed
+    local begun = loop.now()
+    load_until(c:address(), function()
+      for i = 1, 2 do assert.equal(OTHER, policy_of(c, i)) end
+      return loop.now() > begun + 1
+    end, "a second under load")
+    mapped.burnt_ms = 0
+    load_until(c:address(), function() return policy_of(c, 1) == BATCH or policy_of(c, 2) == BATCH end, "SCHED_BATCH")
     c:stop()
   end)
 end)

@@ -57,6 +57,7 @@ local all = {
   { "2.3", "HTTP/3.0", line "GET / HTTP/3.0", 505 },
   { "2.3", "HTTP/9.9", line "GET / HTTP/9.9", 505 },
   { "2.3", "the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505 },
+  { "2.3", "the method of that preface", "PRI / HTTP/1.1\r\nHost: a\r\n\r\n", 400 },
   { "2.3", "lower-case http", line "GET / http/1.1", 400 },
   { "2.3", "two minor digits", line "GET / HTTP/1.10", 400 },
   { "2.3", "two major digits", line "GET / HTTP/01.1", 400 },

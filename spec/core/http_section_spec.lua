@@ -17,15 +17,15 @@ local function echo(options)
   return http.createServer(options, function(req, res) res:finish(seen(req)) end)
 end
 
-local function ask(client, bytes)
-  client:send(bytes):turn(2)
+local function ask(client, bytes, last_bytes)
+  client:send(last_bytes or bytes):turn(2)
   return client:take(bytes:match "^HEAD" and "HEAD" or "GET")
 end
 
 -- In two reads, which is parsed whatever has been seen before.
 local function ask_in_pieces(client, bytes)
   client:send(bytes:sub(1, -3)):turn(1)
-  return ask(client, bytes:sub(-2))
+  return ask(client, bytes, bytes:sub(-2))
 end
 
 local SECTIONS = {
@@ -49,7 +49,34 @@ local LINES = {
   "GET / HTTP/1.1\r\n",
 }
 
+-- All that llhttp knows, and one that it does not.
+local METHODS = ([[DELETE GET HEAD POST PUT CONNECT OPTIONS TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH UNLOCK
+  BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PATCH PURGE MKCALENDAR
+  LINK UNLINK SOURCE PRI DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT RECORD FLUSH
+  NOT-A-METHOD]])
+
 describe("a header section that is repeated", function()
+  it("is, behind every method, what it was the first time", function()
+    local server = echo()
+    local section = "Host: a\r\nX-Methods: 1\r\n\r\n"
+    for _ = 1, 3 do
+      local client = peer.connect(server)
+      assert(ask(client, "GET / HTTP/1.1\r\n" .. section).status == 200)
+      client:close()
+    end
+    for method in METHODS:gmatch "%S+" do
+      for _, target in ipairs { "/", "*", "/a?b", "a:1", "http://a/" } do
+        local line = ("%s %s HTTP/1.1\r\n"):format(method, target)
+        local alone, client = peer.connect(server), peer.connect(server)
+        local wanted, got = ask_in_pieces(alone, line .. section), ask(client, line .. section)
+        assert(got and wanted, line)
+        assert(got.head == wanted.head and got.body == wanted.body, line)
+        alone:close()
+        client:close()
+      end
+    end
+  end)
+
   it("and its request line are to the handler what they were the first time", function()
     local server = echo()
     for _, section in ipairs(SECTIONS) do
@@ -136,6 +163,14 @@ describe("a header section that is repeated", function()
     for _ = 1, 4 do assert(host "http://other.example/" == "other.example") end
     for _ = 1, 4 do assert(host "/" == "a") end
     assert(host "http://other.example/" == "other.example")
+    client:close()
+  end)
+
+  it("without a host in it does not do for another form of target", function()
+    local client = peer.connect(echo())
+    local section = "Host:\r\nX-Empty-Host: 1\r\n\r\n"
+    for _ = 1, 4 do assert(ask(client, "GET http://a/ HTTP/1.1\r\n" .. section).status == 200) end
+    assert(ask(client, "GET / HTTP/1.1\r\n" .. section).status == 400)
     client:close()
   end)
 

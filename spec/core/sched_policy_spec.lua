@@ -34,12 +34,25 @@ describe("the scheduling policy of a worker", function()
   end)
 
   it("is SCHED_OTHER again when turns burn the processor, in this worker or lately in another", function()
-    assert.is_true(core.sched_window_burns(window(10, 20000)))
-    assert.is_false(core.sched_window_burns(window(10, 19990)))
+    assert.is_true(core.sched_window_burns(window(100, 200000)))
+    assert.is_false(core.sched_window_burns(window(100, 199900)))
+    assert.is_false(core.sched_window_burns(window(10, 199900))) -- less than a fifth of a processor
     assert.is_false(core.sched_window_burns(window(0, 0)))
     assert.is_false(wants(300, 900000, true))
     assert.is_false(wants(10000, 900000, true, 4999))
     assert.is_false(wants(10000, 900000, false, 0))
     assert.is_true(wants(10000, 900000, false, 5000))
+  end)
+
+  it("takes no time from the other workers that cannot be one", function()
+    local now = 1000000
+    local function calm(burnt) return tonumber(core.sched_calm_ms(burnt, now)) end
+    assert.equal(0, calm(now))
+    assert.equal(1, calm(now - 1))
+    assert.equal(now, calm(0)) -- nobody ever
+    assert.equal(0, calm(now + 1)) -- of one that is not late
+    assert.equal(0, calm(now + 10000))
+    assert.is_true(calm(now + 10001) > 1e12)
+    assert.is_true(calm(ffi.cast("uint64_t", -1)) > 1e12)
   end)
 end)

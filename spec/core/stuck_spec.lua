@@ -7,7 +7,7 @@ local STEAL_AFTER_MS = 4
 
 describe("a turn of a worker's loop that takes long", function()
   local function is_stuck(busy_ms, ran_ms, state)
-    return core.stuck_is(ffi.new("struct stuck_turn", { busy_ms, ran_ms, state:byte() }), STEAL_AFTER_MS)
+    return core.stuck_is(ffi.new("struct stuck_turn", { busy_ms, ran_ms * 1000, state:byte() }), STEAL_AFTER_MS)
   end
 
   it("is none before it has taken steal_after", function()
@@ -17,7 +17,8 @@ describe("a turn of a worker's loop that takes long", function()
 
   it("is stuck when it computes", function()
     assert.is_true(is_stuck(4, 4, "R"))
-    assert.is_true(is_stuck(4, 2, "R")) -- the master has not seen all of it
+    assert.is_true(is_stuck(4, 1, "R")) -- the master has not seen all of it
+    assert.is_true(is_stuck(4, 2 ^ 32 / 1000 - 1, "R"))
   end)
 
   it("is stuck when it is blocked, stopped, or nothing is known of it", function()
@@ -25,9 +26,9 @@ describe("a turn of a worker's loop that takes long", function()
   end)
 
   it("is not when it only has had no processor, for a while", function()
-    assert.is_false(is_stuck(4, 1, "R"))
-    assert.is_false(is_stuck(39, 1, "R"))
-    assert.is_true(is_stuck(40, 1, "R"))
+    assert.is_false(is_stuck(4, 0.999, "R"))
+    assert.is_false(is_stuck(39, 0.999, "R"))
+    assert.is_true(is_stuck(40, 0.999, "R"))
   end)
 end)
 
@@ -53,8 +54,21 @@ describe("the look at a worker", function()
     loop.wait(function() return core.process_cpu_ns_of(pid) > 10e6 end, 60, "the child to compute")
     look(1, 1)
     loop.wait(function() return look(1, STEAL_AFTER_MS) end, 60, "enough of it")
-    assert.is_false(look(2, 1)) -- another turn
     assert.is_false(look(0, 0)) -- it waits in poll
+    -- Right behind the first look at another turn it has used nothing, unless this process was held up in between.
+    local turn = 1
+    loop.wait(function()
+      turn = turn + 1
+      return not look(turn, 1) and not look(turn, STEAL_AFTER_MS)
+    end, 60, "a turn of which it is not known yet")
+  end)
+
+  it("holds on to what it has found as long as the turn lasts", function()
+    start "while :; do sleep 0.0001; done"
+    look(1, 1)
+    assert.is_true(look(1, STEAL_AFTER_MS * 10))
+    for _ = 1, 1000 do assert.is_true(look(1, STEAL_AFTER_MS)) end
+    assert.is_false(look(2, 1))
   end)
 
   it("sees that it is blocked", function()
