@@ -19,14 +19,16 @@
 #include "log.h"
 #include "pool.h"
 #include "pool_dispatch.h"
+#include "process.h"
 #include "slot_life.h"
 
 enum {
-    CHECK_MS = 200,      /* deadlines of slots, hung workers, strangers' zombies */
-    QUIET_MS = 1000,     /* without any busy worker: the watch stops */
-    ASLEEP_MS = 3000,    /* a worker ticks every second even when it has nothing to do */
-    UNTAKEN_MS = 20,     /* a loan that nobody takes for so long waits for a stopped or starved process */
-    STRANGER_CHECKS = 5, /* checks before a child that nobody here knows is reaped: it may be luv's */
+    CHECK_MS = 200,          /* deadlines of slots, hung workers, strangers' zombies */
+    QUIET_MS = 1000,         /* without any busy worker: the watch stops */
+    ASLEEP_MS = 3000,        /* a worker ticks every second even when it has nothing to do */
+    UNTAKEN_MS = 20,         /* a loan that nobody takes for so long waits for a stopped or starved process */
+    SLEEPERS_LOOKED_FOR = 8, /* a look is a file of /proc */
+    STRANGER_CHECKS = 5,     /* checks before a child that nobody here knows is reaped: it may be luv's */
 };
 
 enum { SIGNALS = 9 };
@@ -91,12 +93,37 @@ static void signalled(uv_signal_t *handle, int signum) {
 
 /* ---- stuck and hung workers ----------------------------------------------------------------------------------- */
 
+/* A worker that sleeps would have a processor at once. */
+static bool another_sleeps(const struct slot *slot) {
+    int looks = 0;
+    for (const struct slot *other = slot->pool->slots; other && looks < SLEEPERS_LOOKED_FOR; other = other->next) {
+        if (other == slot || other->state != SLOT_READY) continue;
+        if (atomic_load_explicit(&other->segment->figures.busy_since_ms, memory_order_relaxed) != 0) continue;
+        looks++;
+        if (process_state_of(other->pid) == 'S') return true;
+    }
+    return false;
+}
+
+static bool takes_too_long(struct slot *slot, uint32_t busy_since_ms, uint32_t busy_ms) {
+    switch (stuck_look(&slot->turn, slot->pid, busy_since_ms, busy_ms, slot->pool->options.steal_after_ms)) {
+    case STUCK_NO:
+        return false;
+    case STUCK_STARVED:
+        slot->turn.found = another_sleeps(slot);
+        return slot->turn.found;
+    case STUCK_YES:
+        return true;
+    }
+    return false;
+}
+
 static bool is_stuck(struct slot *slot, uint64_t now) {
     uint32_t steal_after = slot->pool->options.steal_after_ms;
     uint32_t busy_since = atomic_load_explicit(&slot->segment->figures.busy_since_ms, memory_order_relaxed);
     if (steal_after > 0 && atomic_load_explicit(&slot->segment->figures.slow, memory_order_relaxed) != 0) return true;
     int32_t busy_ms = (int32_t)(segment_stamp(now) - busy_since);
-    if (stuck_look(&slot->turn, slot->pid, busy_since, busy_ms > 0 ? (uint32_t)busy_ms : 0, steal_after)) return true;
+    if (takes_too_long(slot, busy_since, busy_ms > 0 ? (uint32_t)busy_ms : 0)) return true;
     if (!loan_has_taken_all(slot) && now - slot->sent_at_ms >= steal_after + UNTAKEN_MS) return true;
     return slot->still_checks * CHECK_MS >= ASLEEP_MS;
 }

@@ -1,6 +1,5 @@
 /* MASTER. Whether a worker whose turn of the loop does not end is stuck in it (it computes, or it is blocked in a call),
- * or has only had no processor: then another worker would have none either, and nothing is won by taking its
- * connections back. */
+ * or has only had no processor: where others wait for one, too, nothing is won by taking its connections back. */
 #ifndef CLUA_STUCK_H
 #define CLUA_STUCK_H
 
@@ -11,6 +10,8 @@
 /* So many steal_after may it starve: it may be pinned to a processor, while another one is free. */
 enum { STUCK_STARVED_TIMES = 10 };
 
+enum stuck_verdict { STUCK_NO, STUCK_STARVED, STUCK_YES };
+
 /* What the master knows of a turn. */
 struct stuck_turn {
     uint32_t busy_ms; /* since it began */
@@ -18,17 +19,18 @@ struct stuck_turn {
     char state;       /* of the process, proc_pid_stat(5): 'R' runs or waits for a processor; '\0' for unknown */
 };
 
-/* Is it stuck? steal_after_ms: how long a turn may take. */
-bool stuck_is(const struct stuck_turn *turn, uint32_t steal_after_ms);
+/* steal_after_ms: how long a turn may take. */
+enum stuck_verdict stuck_judge(const struct stuck_turn *turn, uint32_t steal_after_ms);
 
 /* What a slot keeps from look to look. */
 struct stuck {
     uint32_t busy_since_ms; /* the turn that is looked at, 0: none */
-    bool found;             /* it is stuck, and remains so */
+    bool found;             /* it is stuck, and remains so: the caller may say it, too, of one that starves */
     uint64_t cpu_ns;        /* processor time of the process at the first look at it */
 };
 
 /* A look at a turn of this process: busy_since_ms and busy_ms as in its segment, 0 when it waits in poll. */
-bool stuck_look(struct stuck *stuck, pid_t pid, uint32_t busy_since_ms, uint32_t busy_ms, uint32_t steal_after_ms);
+enum stuck_verdict stuck_look(struct stuck *stuck, pid_t pid, uint32_t busy_since_ms, uint32_t busy_ms,
+                              uint32_t steal_after_ms);
 
 #endif

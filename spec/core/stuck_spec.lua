@@ -6,13 +6,15 @@ local uv = require "luv"
 local STEAL_AFTER_MS = 4
 
 describe("a turn of a worker's loop that takes long", function()
-  local function is_stuck(busy_ms, ran_ms, state)
-    return core.stuck_is(ffi.new("struct stuck_turn", { busy_ms, ran_ms * 1000, state:byte() }), STEAL_AFTER_MS)
+  local function judge(busy_ms, ran_ms, state)
+    return core.stuck_judge(ffi.new("struct stuck_turn", { busy_ms, ran_ms * 1000, state:byte() }), STEAL_AFTER_MS)
   end
 
+  local function is_stuck(...) return judge(...) == core.STUCK_YES end
+
   it("is none before it has taken steal_after", function()
-    assert.is_false(is_stuck(3, 3, "R"))
-    assert.is_false(is_stuck(3, 0, "S"))
+    assert.equal(core.STUCK_NO, tonumber(judge(3, 3, "R")))
+    assert.equal(core.STUCK_NO, tonumber(judge(3, 0, "S")))
   end)
 
   it("is stuck when it computes", function()
@@ -25,9 +27,9 @@ describe("a turn of a worker's loop that takes long", function()
     for _, state in ipairs { "S", "D", "T", "t", "\0" } do assert.is_true(is_stuck(4, 0, state)) end
   end)
 
-  it("is not when it only has had no processor, for a while", function()
-    assert.is_false(is_stuck(4, 0.999, "R"))
-    assert.is_false(is_stuck(39, 0.999, "R"))
+  it("starves when it only has had no processor, for a while", function()
+    assert.equal(core.STUCK_STARVED, tonumber(judge(4, 0.999, "R")))
+    assert.equal(core.STUCK_STARVED, tonumber(judge(39, 0.999, "R")))
     assert.is_true(is_stuck(40, 0.999, "R"))
   end)
 end)
@@ -41,7 +43,7 @@ describe("the look at a worker", function()
   end
 
   local function look(busy_since_ms, busy_ms)
-    return core.stuck_look(stuck, pid, busy_since_ms, busy_ms, STEAL_AFTER_MS)
+    return core.stuck_look(stuck, pid, busy_since_ms, busy_ms, STEAL_AFTER_MS) == core.STUCK_YES
   end
 
   after_each(function()
