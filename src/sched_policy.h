@@ -20,7 +20,7 @@ enum {
     SCHED_OFTEN_PER_S = 1000,   /* turns of the loop: from so many on it wakes up often */
     SCHED_SHORT_US = 300,       /* processor time of a turn: up to so much it is short */
     SCHED_LONG_US = 2000,       /* from so much on it burns the processor */
-    SCHED_BURNS_PERCENT = 20,   /* ... and has so much of it */
+    SCHED_BURNS_PERCENT = 10,   /* ... and has so much of it */
     SCHED_LATE_MS = 10000,      /* nobody is late by more, and no time later than that is a time */
     SCHED_IDLE_PERCENT = 5,     /* of a processor: with less there is nothing to win */
     SCHED_BURNT_KEEP_MS = 5000, /* nobody is SCHED_BATCH until so long after the last one burnt */

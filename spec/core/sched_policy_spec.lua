@@ -36,7 +36,8 @@ describe("the scheduling policy of a worker", function()
   it("is SCHED_OTHER again when turns burn the processor, in this worker or lately in another", function()
     assert.is_true(core.sched_window_burns(window(100, 200000)))
     assert.is_false(core.sched_window_burns(window(100, 199900)))
-    assert.is_false(core.sched_window_burns(window(10, 199900))) -- less than a fifth of a processor
+    assert.is_true(core.sched_window_burns(window(10, 100000)))
+    assert.is_false(core.sched_window_burns(window(10, 99900))) -- less than a tenth of a processor
     assert.is_false(core.sched_window_burns(window(0, 0)))
     assert.is_false(wants(300, 900000, true))
     assert.is_false(wants(10000, 900000, true, 4999))
