@@ -197,7 +197,7 @@ SANITIZE := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=un
 HARDEN :=
 else ifeq ($(VARIANT),)
 OUT := build
-# Our own files as one piece: a tenth less CPU time in user space, for seconds a link. `make LTO=` goes without.
+# Our own files as one piece: 5 to 7 % fewer instructions, for seconds a link. `make LTO=` goes without.
 ifneq ($(origin LTO),command line)
 LTO := $(if $(shell $(CC) -dM -E -x c /dev/null | grep __clang__),,-flto=auto)
 endif

@@ -6,6 +6,8 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "block.h"
+
 /* RFC 9110 §5.6.2 */
 static const char token_bytes[256] = {
     ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
@@ -39,18 +41,13 @@ bool http_same(const char *bytes, const char *lower, size_t len) {
     return true;
 }
 
-/* Sixteen bytes at a time; the compiler has the instructions for it on every machine. */
-typedef unsigned char block __attribute__((vector_size(16)));
-
 /* Nonzero where byte c must not follow byte p. */
 #define BREAKS_LINE(p, c)                                                                                              \
     ((((c) < 0x20) & ((c) != '\t') & ((c) != '\r') & ((c) != '\n')) | ((c) == 0x7f) |                                  \
      (((p) == '\r') ^ ((c) == '\n')) | (((p) == '\n') & (((c) == ' ') | ((c) == '\t'))))
 
 static inline block look(const char *bytes) {
-    block previous, c;
-    memcpy(&previous, bytes, sizeof previous);
-    memcpy(&c, bytes + 1, sizeof c);
+    block previous = block_load(bytes), c = block_load(bytes + 1);
     return (block)BREAKS_LINE(previous, c);
 }
 
@@ -58,11 +55,9 @@ static inline block look(const char *bytes) {
 static bool scan(const char *bytes, size_t len) {
     size_t at = 0;
     if (len > sizeof(block)) {
-        uint64_t halves[2];
         block bad = look(bytes + len - sizeof(block) - 1); /* the last ones, some of which the loop sees again */
         for (; at + sizeof(block) < len; at += sizeof(block)) bad |= look(bytes + at);
-        memcpy(halves, &bad, sizeof halves);
-        return !(halves[0] | halves[1]);
+        return block_is_zero(bad);
     }
     for (at = 1; at < len; at++) {
         unsigned char previous = (unsigned char)bytes[at - 1], c = (unsigned char)bytes[at];
@@ -75,18 +70,15 @@ static bool scan(const char *bytes, size_t len) {
 #define IS_CONTROL(c) ((((c) < 0x20) & ((c) != '\t')) | ((c) == 0x7f))
 
 static inline block look_for_control(const char *bytes) {
-    block c;
-    memcpy(&c, bytes, sizeof c);
+    block c = block_load(bytes);
     return (block)IS_CONTROL(c);
 }
 
 bool http_is_text(const char *bytes, size_t len) {
     if (len >= sizeof(block)) {
-        uint64_t halves[2];
         block bad = look_for_control(bytes + len - sizeof(block)); /* as in scan() */
         for (size_t at = 0; at + sizeof(block) < len; at += sizeof(block)) bad |= look_for_control(bytes + at);
-        memcpy(halves, &bad, sizeof halves);
-        return !(halves[0] | halves[1]);
+        return block_is_zero(bad);
     }
     for (size_t at = 0; at < len; at++) {
         unsigned char c = (unsigned char)bytes[at];

@@ -224,7 +224,7 @@ static bool read_same(struct http_exchange *exchange, const struct http_section 
     if (section->line_len != line_len || memcmp(head->base, section->line, line_len) != 0) return false;
     if (section->target_len > exchange->config->max_url_bytes) return false;
     exchange->parser.method = section->method;
-    exchange->parser.http_major = exchange->parser.http_minor = 1;
+    exchange->parser.http_minor = 1;
     exchange->request = HTTP_REQUEST_COMPLETE;
     head->target = head->path = section->target;
     head->target_len = head->path_len = section->target_len;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block.h"
+
 enum { PLACES = 256, LONGEST_BYTES = 2048, MOST_FIELDS = 64 };
 
 struct place {
@@ -20,16 +22,10 @@ static const char *bytes_of(const struct http_section *section) {
 
 /* ---- keys ----------------------------------------------------------------------------------------------------- */
 
-typedef unsigned char block __attribute__((vector_size(16)));
-
-static inline block load(const char *bytes) {
-    block loaded;
-    memcpy(&loaded, bytes, sizeof loaded);
-    return loaded;
-}
-
 /* The number of the first byte that is not zero, as it stands in memory. */
-static inline size_t first_byte(const uint64_t halves[2]) {
+static inline size_t first_byte(block bytes) {
+    uint64_t halves[2];
+    memcpy(halves, &bytes, sizeof halves);
     uint64_t half = halves[0] ? halves[0] : halves[1];
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     size_t byte = (size_t)__builtin_ctzll(half) / 8;
@@ -55,11 +51,9 @@ static size_t length(const char *bytes, size_t avail) {
     if (avail < LOOK_BYTES) return avail < END_LEN ? 0 : end_within(bytes, 0, avail - END_LEN + 1);
     const size_t last = avail - LOOK_BYTES;
     for (size_t at = 0;; at = at + sizeof(block) < last ? at + sizeof(block) : last) {
-        uint64_t halves[2];
-        block found = (block)((load(bytes + at) == '\n') & (load(bytes + at + 2) == '\n'));
-        memcpy(halves, &found, sizeof halves);
-        if (halves[0] | halves[1]) {
-            size_t len = end_within(bytes, at + first_byte(halves), at + sizeof(block));
+        block found = (block)((block_load(bytes + at) == '\n') & (block_load(bytes + at + 2) == '\n'));
+        if (!block_is_zero(found)) {
+            size_t len = end_within(bytes, at + first_byte(found), at + sizeof(block));
             if (len > 0) return len;
         }
         if (at == last) return 0;

@@ -24,9 +24,8 @@ enum stuck_verdict stuck_look(struct stuck *stuck, pid_t pid, uint32_t busy_sinc
     uint64_t cpu_ns = process_cpu_ns_of(pid);
     if (is_first) stuck->cpu_ns = cpu_ns;
     if (busy_ms < steal_after_ms) return STUCK_NO;
-    uint64_t ran_us = (cpu_ns - stuck->cpu_ns) / 1000;
-    struct stuck_turn turn = {.busy_ms = busy_ms, .ran_us = ran_us < UINT32_MAX ? (uint32_t)ran_us : UINT32_MAX};
-    if (!has_run(ran_us, steal_after_ms)) turn.state = process_state_of(pid);
+    struct stuck_turn turn = {.busy_ms = busy_ms, .ran_us = (cpu_ns - stuck->cpu_ns) / 1000};
+    if (!has_run(turn.ran_us, steal_after_ms)) turn.state = process_state_of(pid);
     enum stuck_verdict verdict = stuck_judge(&turn, steal_after_ms);
     stuck->found = verdict == STUCK_YES;
     return verdict;

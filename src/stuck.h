@@ -15,7 +15,7 @@ enum stuck_verdict { STUCK_NO, STUCK_STARVED, STUCK_YES };
 /* What the master knows of a turn. */
 struct stuck_turn {
     uint32_t busy_ms; /* since it began */
-    uint32_t ran_us;  /* processor time that it has had meanwhile, as far as the master has seen */
+    uint64_t ran_us;  /* processor time that it has had meanwhile, as far as the master has seen */
     char state;       /* of the process, proc_pid_stat(5): 'R' runs or waits for a processor; '\0' for unknown */
 };
 

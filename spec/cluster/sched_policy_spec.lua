@@ -38,6 +38,8 @@ end
 
 local function policy_of(c, index) return proc.stat(c:workers()[index].pid).policy end
 
+local function has_served_many(c) return status.of(c)[1].counters.requests > 5000 end
+
 describe("the scheduling policy of a worker", function()
   local mapped
 
@@ -59,12 +61,9 @@ describe("the scheduling policy of a worker", function()
     local c = cluster.up { dispatch = status.script {
       { "127.0.0.1:0", "hello", { cnum = 1, sched_batch = false } },
     } }
-    local requests
     load_until(c:address(), function()
-      requests = requests or 0
-      requests = status.of(c)[1].counters.requests
       assert.equal(OTHER, policy_of(c, 1))
-      return requests > 5000
+      return has_served_many(c)
     end, "many requests")
     c:stop()
   end)
@@ -73,11 +72,7 @@ describe("the scheduling policy of a worker", function()
     local c = cluster.up { dispatch = status.script { { "127.0.0.1:0", "hello", { cnum = 1 } } },
       shell = "chrt --batch -p 0 $$" }
     assert.equal(BATCH, proc.stat(c.pid).policy)
-    local requests
-    load_until(c:address(), function()
-      requests = status.of(c)[1].counters.requests
-      return requests > 5000
-    end, "many requests")
+    load_until(c:address(), function() return has_served_many(c) end, "many requests")
     -- Five windows, after the first of which one that chose for itself would be SCHED_OTHER.
     local till = loop.now() + 0.5
     loop.wait(function()
