@@ -177,27 +177,30 @@ local function peers_with_workers()
   return list
 end
 
---- Throughput on two processors: that of 1 worker to that of 4, of clua and of nginx. The client has the same two. A
--- handler that does nothing leaves most of the work to the client, which every wake-up of a worker then interrupts.
+--- Throughput on two processors: that of 1 worker to that of 4, of clua and of nginx. The client has the same two. With
+-- a handler that does nothing it has most of the work: its one thread and one worker fill both processors, so what more
+-- workers do to that shows only where the kernel puts them. Two threads are what can load more than one worker.
 function facts.workers(options)
   local found, peers = {}, peers_with_workers()
-  local function rate(peer, count, case)
+  local function rate(peer, count, case, threads)
     return with_server(peer[1], peer[2](count), "0,1", function(server)
-      measure.saturate(server, case, 1, { pinned = false }) -- warm
-      return measure.saturate(server, case, options.seconds, { pinned = false }).rate
+      measure.saturate(server, case, 1, { pinned = false, threads = threads }) -- warm
+      return measure.saturate(server, case, options.seconds, { pinned = false, threads = threads }).rate
     end)
   end
-  for _, case in ipairs { WORK, KEEP_ALIVE } do
+  for _, load in ipairs { { WORK, 1 }, { KEEP_ALIVE, 2 }, { KEEP_ALIVE, 1 } } do
+    local case, threads = unpack(load)
     local ratios = {}
     for i = 1, options.short and 1 or 3 do
       for at, peer in ipairs(peers) do
         ratios[at] = ratios[at] or {}
-        ratios[at][i] = rate(peer, 1, case) / rate(peer, 4, case)
+        ratios[at][i] = rate(peer, 1, case, threads) / rate(peer, 4, case, threads)
       end
     end
+    local is_limited = case == WORK or threads == 2
     for at, peer in ipairs(peers) do
-      found[#found + 1] = { ("%s: throughput of 1 worker, to that of 4, %s"):format(case.name, peer[1]),
-        measure.median(ratios[at]), "x", at == 1 and 1.0 or nil }
+      local title = ("%s, wrk -t%d: throughput of 1 worker, to that of 4, %s"):format(case.name, threads, peer[1])
+      found[#found + 1] = { title, measure.median(ratios[at]), "x", at == 1 and is_limited and 1.0 or nil }
     end
   end
   return found

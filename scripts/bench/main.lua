@@ -104,34 +104,39 @@ local function run_case(case, running, options)
   return row
 end
 
--- 60 % of what nginx can, for both.
+-- At 60 % of what nginx can, for both. The least of many short looks in turn: others on the machine can only make it
+-- longer, and a host that stands still for a hundredth of the time is all that a p99 shows.
+local LOOKS, LOOK_SECONDS = 8, 0.5
+
 local function p99(running, rows, options)
   local by_name, peak = {}, nil
   for _, server in ipairs(running) do by_name[server.name] = server end
   if not by_name[BASE] then return {} end
-  if not process.exists "h2load" then
-    print "p99: h2load is not installed, left out (`make bench-deps`)"
-    return {}
-  end
   for _, row in ipairs(rows) do
     if row.case == cases[1].name then peak = row.servers[BASE].rate_median end
   end
   peak = peak or measure.saturate(by_name[BASE], cases[1], options.seconds).rate
-  local times = { clua = {}, [BASE] = {} }
-  for _ = 1, options.rounds * 2 - 1 do -- a neighbour's burst is in the hundredth that counts
-    for name, list in pairs(times) do
-      list[#list + 1] = measure.p99(by_name[name], cases[1], options.seconds, peak * 0.6)
+  local least = { clua = {}, [BASE] = {} }
+  for _ = 1, options.rounds * LOOKS do
+    for name, times in pairs(least) do
+      for key, us in pairs(measure.latency(by_name[name], cases[1], LOOK_SECONDS, peak * 0.6)) do
+        times[key] = math.min(times[key] or us, us)
+      end
     end
   end
-  local limit = measure.median(times[BASE])
-  return { { ("p99 at %.0f requests a second, nginx + Lua"):format(peak * 0.6), limit, "ms" },
-    { "p99 at the same rate, clua", measure.median(times.clua), "ms", limit } }
+  local found = {}
+  for _, key in ipairs { "median", "p99" } do
+    local limit = least[BASE][key]
+    found[#found + 1] = { ("%s at %.0f requests a second, %s"):format(key, peak * 0.6, BASE), limit, "us" }
+    found[#found + 1] = { key .. " at the same rate, clua", least.clua[key], "us", limit }
+  end
+  return found
 end
 
 local function print_facts(all)
   for _, fact in ipairs(all) do
     local name, figure, unit, limit = unpack(fact, 1, 4)
-    print(("%-62s %9.2f %-6s%s"):format(name, figure, unit,
+    print(("%-76s %9.2f %-6s%s"):format(name, figure, unit,
       limit and ("at most %.2f: %s"):format(limit, figure <= limit and "kept" or "MISSED") or ""))
   end
 end
@@ -174,7 +179,9 @@ local function prepare()
   process.write(DIR .. "/1k.txt", ("0123456789abcdef"):rep(64))
   uv.os_setenv("BENCH_FILE", uv.cwd() .. "/" .. DIR .. "/file.bin")
   uv.os_setenv("BENCH_FOLDER", uv.cwd() .. "/" .. DIR)
-  os.execute(("cc -O2 -o %s/raw_epoll %s/raw_epoll.c"):format(DIR, __dirname))
+  for _, name in ipairs { "raw_epoll", "open_loop" } do
+    os.execute(("cc -O2 -o %s/%s %s/%s.c -lm"):format(DIR, name, __dirname, name))
+  end
 end
 
 local function main()

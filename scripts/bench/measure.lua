@@ -19,10 +19,11 @@ local function output_of(command)
   return text
 end
 
--- As many requests as the server can answer. pin: "taskset -c 1" or "".
-local function wrk(case, port, seconds, connections, pin)
-  local text = output_of(("%s wrk -t1 -c%d -d%ds -s %s http://127.0.0.1:%d%s -- %d %s"):format(pin, connections,
-    seconds, __dirname .. "/wrk.lua", port, case.path, case.pipeline or 1, case.kind or "plain"))
+-- As many requests as the server can answer. options: connections, threads, pinned.
+local function wrk(case, port, seconds, options)
+  local text = output_of(("%s wrk -t%d -c%d -d%ds -s %s http://127.0.0.1:%d%s -- %d %s"):format(
+    options.pinned == false and "" or "taskset -c 1", options.threads or 1, options.connections or 64, seconds,
+    __dirname .. "/wrk.lua", port, case.path, case.pipeline or 1, case.kind or "plain"))
   local requests = tonumber(text:match "(%d+) requests in")
   if not requests or requests == 0 then error("wrk has counted no requests:\n" .. text, 0) end
   -- Behind a close wrk counts no error; anything else makes the figure worthless.
@@ -31,32 +32,22 @@ local function wrk(case, port, seconds, connections, pin)
   return requests, tonumber(text:match "Requests/sec:%s+([%d.]+)")
 end
 
---- Saturates the server. options: connections (64), pinned (true).
+--- Saturates the server. options: connections (64), threads of the client (1), pinned (true).
 -- @treturn table us: CPU a request in microseconds; rate: requests a second
 function measure.saturate(server, case, seconds, options)
-  options = options or {}
   local before = process.cpu_seconds(server.pid)
-  local requests, rate = wrk(case, server.port, seconds, options.connections or 64,
-    options.pinned == false and "" or "taskset -c 1")
+  local requests, rate = wrk(case, server.port, seconds, options or {})
   return { us = (process.cpu_seconds(server.pid) - before) / requests * 1e6, rate = rate }
 end
 
---- Asks at a fixed rate, over 32 connections, and gives the latency that 99 of 100 stay below, in milliseconds.
-function measure.p99(server, case, seconds, rate)
-  local log = process.DIR .. "/h2load.log"
-  os.remove(log)
-  local clients = 32
-  local text = output_of(("taskset -c 1 h2load --h1 -t1 -c%d -D%d --rps=%.2f --log-file=%s http://127.0.0.1:%d%s")
-    :format(clients, math.max(1, math.floor(seconds + 0.5)), rate / clients, log, server.port, case.path))
-  local times = {}
-  for line in io.lines(log) do
-    local status, us = line:match "^%d+\t(%-?%d+)\t(%d+)"
-    if status ~= "200" then error("h2load: an answer was no success:\n" .. text, 0) end
-    times[#times + 1] = tonumber(us)
-  end
-  if #times < 100 then error("h2load has counted too few requests:\n" .. text, 0) end
-  table.sort(times)
-  return times[math.ceil(#times * 0.99)] / 1000
+--- Asks at a fixed rate, at random moments, over 64 connections (open_loop.c).
+-- @treturn table median and p99, in microseconds
+function measure.latency(server, case, seconds, rate)
+  local client = ("taskset -c 1 %s/open_loop"):format(process.DIR)
+  local text = output_of(("%s %d %s 64 %.0f %g"):format(client, server.port, case.path, rate, seconds))
+  local median, p99 = text:match "p50 ([%d.]+) .*p99 ([%d.]+)"
+  if not median then error(text, 0) end
+  return { median = tonumber(median), p99 = tonumber(p99) }
 end
 
 --- Opens connections that stay; each has had an answer when `request` is given. Returns a function that closes them.

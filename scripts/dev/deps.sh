@@ -61,7 +61,6 @@ need guard valgrind valgrind "counts instructions"
 need peers nginx nginx "the peer of make bench"
 need peers libnginx-mod-http-lua "file /usr/lib/nginx/modules/ngx_http_lua_module.so" "its Lua module"
 need peers lua-cjson "file /usr/share/lua/5.1/cjson" "JSON for it"
-need peers nghttp2-client h2load "makes load at a fixed rate"
 need peers nodejs node "another peer"
 
 say() { printf '%s\n' "$*" >&2; }

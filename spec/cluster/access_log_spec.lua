@@ -302,7 +302,7 @@ describe("the access log", function()
 
   it("is written by workers without rights to a file that is the master's", function()
     if uv.getuid() ~= 0 then return pending("needs root") end
-    local c = start { app = "hello", options = { cnum = 1, user = "nobody" } }
+    local c = start { app = "hello", copied = true, options = { cnum = 1, user = "nobody" } }
     assert.equal(200, (client.get(c:address(), "/")))
     wait_lines(c, 1)
     assert(uv.fs_rename(c.dir .. "/access.log", c.dir .. "/access.log.1"))

@@ -2,7 +2,6 @@
 
 local client = require "spec.support.client"
 local cluster = require "spec.support.cluster"
-local proc = require "spec.support.proc"
 local uv = require "luv"
 
 local IS_ROOT = uv.getuid() == 0
@@ -21,10 +20,8 @@ local function get(c, path)
   return body
 end
 
--- The script is copied: the repository may be in a place that only root can read.
 local function start(options)
-  options.app = "app.lua"
-  options.files = { ["app.lua"] = proc.read(cluster.fixture("wants_root")) }
+  options.app, options.copied = "wants_root", true
   return cluster.start(options)
 end
 

@@ -62,7 +62,7 @@ describe("a process table that is full", function()
   after_each(cluster.cleanup)
 
   local function limited(count, options)
-    return cluster.start { app = "hello", options = options,
+    return cluster.start { app = "hello", copied = true, own_binary = true, options = options,
       master = { restart_delay = 0.05, restart_delay_max = 0.2 },
       shell = ('exec prlimit --nproc=%d:%d %s "$0" "$@"'):format(count, WIDE, AS_NOBODY_ELSE) }
   end

@@ -93,6 +93,7 @@ end
 --   app       fixture name or path of a worker script, with `name` (127.0.0.1:0), `options` (of register()),
 --             `master` (options of Master()) and `events` (list of events to print): makes a dispatch script of them
 --   dispatch  or the source of a dispatch script
+--   copied    the fixture is copied to the cluster's directory: the repository may be where only root can read
 --   files     name -> text, written to the cluster's directory, which is its working directory
 --   args, env arguments and variables besides
 --   shell     command to run first in the shell that becomes clua, such as "ulimit -n 64"
@@ -107,6 +108,10 @@ function cluster.start(options)
   assert(uv.fs_chmod(dir, tonumber("755", 8)))
   running[#running + 1] = self
   for name, text in pairs(options.files or {}) do cluster.write(dir .. "/" .. name, text) end
+  if options.copied then
+    cluster.write(dir .. "/app.lua", proc.read(dispatch.fixture(options.app)))
+    options.app = "app.lua"
+  end
   local script = dir .. "/dispatch.lua"
   if options.dispatch or options.app then cluster.write(script, options.dispatch or dispatch.script(options)) end
 

@@ -1,11 +1,12 @@
--- Starts the scripts of scripts/demo on ports of their own.
+-- Starts the scripts of scripts/demo on ports of their own, from a copy: the repository may be where only root can
+-- read, and some of their workers are not root.
 
 local cluster = require "spec.support.cluster"
 local uv = require "luv"
 
 local demo = {}
 
-local DEMO = uv.cwd() .. "/scripts/demo/"
+local DEMO = uv.cwd() .. "/scripts/demo"
 
 math.randomseed(uv.hrtime() % 2 ^ 31)
 
@@ -31,7 +32,8 @@ end
 -- command: what the shell runs before it becomes clua. Returns the cluster and what was added to the ports.
 function demo.start(script, ports, command)
   local offset = free_offset(ports)
-  local shell = ('export TMPDIR="$PWD"\nset -- \'%s%s\' %d'):format(DEMO, script, offset)
+  local copy = ("cp -R '%s' demo && chmod -R a+rX demo || exit"):format(DEMO)
+  local shell = ('export TMPDIR="$PWD"\n%s\nset -- demo/%s %d'):format(copy, script, offset)
   local self = cluster.start { shell = command and shell .. "; " .. command or shell }
   self:wait_log("all workers ready")
   return self, offset
