@@ -52,6 +52,14 @@ local targets = {
   { "1 MiB file", "clua", BASE, 1 }, -- head and file in one packet on both sides
 }
 
+local function fail_usage(message)
+  io.stderr:write(("main.lua: %s\nusage: main.lua [--short] [--rounds N] [--seconds S] [WHAT...]\n"):format(message))
+  io.stderr:write("WHAT:")
+  for _, case in ipairs(cases) do io.stderr:write((' "%s"'):format(case.name)) end
+  io.stderr:write((" %s\n"):format(table.concat(FACTS, " ")))
+  os.exit(100)
+end
+
 local function parse_arguments()
   local options = { rounds = 3, seconds = 4, wanted = {} }
   local i, known = 1, {}
@@ -61,10 +69,10 @@ local function parse_arguments()
     if arg[i] == "--short" then
       options.rounds, options.seconds, options.short = 2, 1, true
     elseif arg[i] == "--rounds" or arg[i] == "--seconds" then
-      options[arg[i]:sub(3)] = assert(tonumber(arg[i + 1]), arg[i] .. " needs a number")
+      options[arg[i]:sub(3)] = tonumber(arg[i + 1]) or fail_usage(arg[i] .. " needs a number")
       i = i + 1
     else
-      if not known[arg[i]] then error("no case or fact of this name: " .. arg[i], 0) end
+      if not known[arg[i]] then fail_usage("no case or fact of this name: " .. arg[i]) end
       options.wanted[arg[i]] = true
     end
     i = i + 1
