@@ -94,7 +94,8 @@ static void set_values(lua_State *L, struct http_exchange *exchange, const char 
     }
     size_t name_len;
     const char *why = NULL, *name_bytes = luaL_checklstring(L, name, &name_len);
-    check_err(L, function, http_response_remove_header(exchange, name_bytes, name_len, &why), why);
+    int err = http_response_remove_header(exchange, name_bytes, name_len, &why);
+    check_err(L, function, err, why);
     for (int i = 1; i <= (int)lua_objlen(L, value); i++) {
         lua_rawgeti(L, value, i);
         set_value(L, exchange, function, name, lua_gettop(L), false);
@@ -144,7 +145,8 @@ static int response_remove_header(lua_State *L) {
     size_t name_len;
     const char *name = luaL_checklstring(L, 2, &name_len), *why = NULL;
     if (is_over(box)) return over(L, box, "removeHeader");
-    check_err(L, "removeHeader", http_response_remove_header(box->exchange, name, name_len, &why), why);
+    int err = http_response_remove_header(box->exchange, name, name_len, &why);
+    check_err(L, "removeHeader", err, why);
     lua_settop(L, 1);
     return 1;
 }
@@ -155,7 +157,8 @@ static int response_add_trailer(lua_State *L) {
     size_t name_len, value_len;
     const char *name = luaL_checklstring(L, 2, &name_len), *value = luaL_checklstring(L, 3, &value_len), *why = NULL;
     if (is_over(box)) return over(L, box, "addTrailer");
-    check_err(L, "addTrailer", http_response_add_trailer(box->exchange, name, name_len, value, value_len, &why), why);
+    int err = http_response_add_trailer(box->exchange, name, name_len, value, value_len, &why);
+    check_err(L, "addTrailer", err, why);
     lua_settop(L, 1);
     return 1;
 }
@@ -172,8 +175,8 @@ static void set_headers(lua_State *L, struct http_exchange *exchange, int index)
             size_t len = 0;
             const char *bytes = lua_tolstring(L, -2, &len);
             bool several = bytes && (strcasecmp(bytes, "set-cookie") == 0);
-            if (bytes && !several)
-                check_err(L, "writeHead", http_response_remove_header(exchange, bytes, len, &why), why);
+            int err = bytes && !several ? http_response_remove_header(exchange, bytes, len, &why) : 0;
+            check_err(L, "writeHead", err, why);
             set_value(L, exchange, "writeHead", lua_gettop(L) - 1, lua_gettop(L), false);
             lua_pop(L, 2);
         } else {
@@ -196,7 +199,8 @@ static int response_write_head(lua_State *L) {
     }
     if (!lua_isnoneornil(L, headers)) luaL_checktype(L, headers, LUA_TTABLE);
     if (is_over(box)) return over(L, box, "writeHead");
-    check_err(L, "writeHead", http_response_set_status(box->exchange, status, reason, reason_len, &why), why);
+    int err = http_response_set_status(box->exchange, status, reason, reason_len, &why);
+    check_err(L, "writeHead", err, why);
     if (lua_istable(L, headers)) set_headers(L, box->exchange, headers);
     lua_settop(L, 1);
     return 1;
@@ -212,14 +216,16 @@ static int newindex(lua_State *L) {
         over(L, box, name);
         return 0;
     }
+    int err;
     if (code) {
         /* The phrase of before goes with the status of before. */
-        check_err(L, name, http_response_set_status(exchange, luaL_checkinteger(L, 3), NULL, 0, &why), why);
+        err = http_response_set_status(exchange, luaL_checkinteger(L, 3), NULL, 0, &why);
     } else {
         size_t len;
         const char *reason = luaL_checklstring(L, 3, &len);
-        check_err(L, name, http_response_set_status(exchange, exchange->status, reason, len, &why), why);
+        err = http_response_set_status(exchange, exchange->status, reason, len, &why);
     }
+    check_err(L, name, err, why);
     return 0;
 }
 

@@ -251,6 +251,7 @@ int main(int argc, char **argv) {
     while ((option = getopt_long(argc, argv, "+e:tvh", long_options, NULL)) != -1) {
         switch (option) {
         case 'e':
+            if (code) return usage_error("-e may be given once: put both into one, with a newline between");
             code = optarg;
             break;
         case 't':

@@ -49,7 +49,18 @@ static struct {
     struct channel_message message; /* the packet being read */
     uint64_t sampled_at;
     uint32_t longest_turn_ms, term_timeout_ms;
+    bool is_ready; /* which the master has not been told yet */
 } worker = {.hooks = &no_hooks};
+
+/* ---- ready ----------------------------------------------------------------------------------------------------- */
+
+/* Not in worker_ready(): what the script does behind that call may fail, and the old worker of a reload is then to stay. */
+static void tell_ready(void) {
+    worker.is_ready = false;
+    /* Now: loading the script was work for a while, and is over. */
+    if (worker.segment->boot.sched_batch) sched_policy_open(&shared_of_process()->burnt_ms, uv_now(worker.loop));
+    worker_send_ready(worker.term_timeout_ms);
+}
 
 /* ---- draining ------------------------------------------------------------------------------------------------- */
 
@@ -80,6 +91,7 @@ static void drain(void) {
 }
 
 void worker_leave(void) {
+    if (worker.is_ready) tell_ready();
     worker_send_leave(LEAVE_TERM);
     drain();
 }
@@ -229,6 +241,7 @@ static void wake(uv_timer_t *timer) {
 
 static void callbacks_end(uv_prepare_t *prepare) {
     (void)prepare;
+    if (worker.is_ready) tell_ready();
     uint64_t woken_at = uv_now(worker.loop);
     uv_update_time(worker.loop);
     uint64_t now = uv_now(worker.loop);
@@ -337,7 +350,5 @@ void worker_set_hooks(const struct worker_hooks *hooks) {
 void worker_ready(const struct worker_hooks *hooks, uint32_t term_timeout_ms) {
     worker_set_hooks(hooks);
     worker.term_timeout_ms = term_timeout_ms;
-    /* Now: loading the script was work for a while, and is over. */
-    if (worker.segment->boot.sched_batch) sched_policy_open(&shared_of_process()->burnt_ms, uv_now(worker.loop));
-    worker_send_ready(term_timeout_ms);
+    worker.is_ready = true;
 }

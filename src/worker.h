@@ -24,7 +24,8 @@ struct worker_hooks {
  * logged why. */
 int worker_open(uv_loop_t *loop);
 
-/* From now on loans are wanted: tells the master. term_timeout_ms: how long this worker may drain. */
+/* From now on loans are wanted: the master is told when the turn ends, unless the script fails before. term_timeout_ms:
+ * how long this worker may drain. */
 void worker_ready(const struct worker_hooks *hooks, uint32_t term_timeout_ms);
 
 /* Hooks without being ready yet (messages, drain). heap_bytes of the figures come from here too. */

@@ -10,6 +10,7 @@
 -- @module clua.async
 
 local uv = require "luv"
+local check_options = require("clua.options").check
 
 local async = {}
 
@@ -125,7 +126,7 @@ local function collect(child, name)
   return pipe, function() pipe:read_start(read) end
 end
 
-local spawn_options = { cwd = true, env = true, input = true, timeout = true, limit = true }
+local spawn_options = { cwd = "string", env = "table", input = "string", timeout = "number", limit = "integer" }
 
 local function environment(env)
   if not env then return nil end
@@ -188,10 +189,11 @@ end
 function async.spawn(cmd, args, options)
   local co = waiting_coroutine("async.spawn")
   if type(cmd) ~= "string" then error("async.spawn: a command is expected, got " .. type(cmd), 2) end
-  for name in pairs(options or {}) do
-    if not spawn_options[name] then error("async.spawn: unknown option '" .. tostring(name) .. "'", 2) end
+  if args ~= nil and type(args) ~= "table" then
+    error("async.spawn: a table of arguments is expected, got " .. type(args), 2)
   end
-  return wait(co, function(callback) spawn(cmd, args or {}, options or {}, callback) end)
+  options = check_options(options, spawn_options, "async.spawn")
+  return wait(co, function(callback) spawn(cmd, args or {}, options, callback) end)
 end
 
 return async

@@ -201,6 +201,11 @@ function logs.follow(master, fn)
   end
 end
 
+--- Tells the followers at once what they would hear of in the next turn of the loop: there is none.
+function logs.end_of(master)
+  if next(master.logs.followers) then new_lines(master.logs) end
+end
+
 --- See Master:last_log.
 function logs.last(count)
   local lines, last = lines_of((core.log_read())), {}

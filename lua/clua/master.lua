@@ -200,9 +200,7 @@ function Master:scale(name, count)
   local registration = find(self, name, "scale")
   if registration.builtin then usage.fail(1, "scale: '%s' is a worker of clua's own: there is one", name) end
   if not self.running then usage.fail(1, "scale: the master has not been dispatched") end
-  if type(count) ~= "number" or count < 0 or count ~= math.floor(count) then
-    usage.fail(1, "scale: the number of workers must be a whole number, got %s", tostring(count))
-  end
+  Registration.count(count, "scale: the number of workers", 2)
   if not self.stopping then registration.supervisor:scale(count) end
   self.systemd:update()
   return self
@@ -314,12 +312,12 @@ end
 
 --- Sends a message to every worker of a registration.
 -- @tparam string|number name
--- @param message string, number, boolean or table of these; at most 64 KiB encoded
+-- @param message string, number, boolean or table of these; at most 65,000 bytes encoded
 -- @treturn boolean|nil nil, message, code
 function Master:broadcast(name, message)
   if not self.running then usage.fail(1, "broadcast: the master has not been dispatched") end
-  local bytes, why = wire.encode(message, "master", 0)
-  if not bytes then return nil, why, "EINVAL" end
+  local bytes, why, code = wire.broadcast(message, "master", 0)
+  if not bytes then return nil, why, code end
   return self:route(tostring(name), bytes)
 end
 

@@ -133,9 +133,12 @@ function Attempt:start(given)
   end
   local host = given.host or "127.0.0.1"
   self.port, self.addresses = given.port, {}
-  local ok, message, code = core.connect(self.socket, host, given.port)
-  if ok then return end
-  if code ~= "EINVAL" then return self:fail(message, code) end
+  -- A literal address needs nobody to resolve it, and is one kind.
+  if not given.family then
+    local ok, message, code = core.connect(self.socket, host, given.port)
+    if ok then return end
+    if code ~= "EINVAL" then return self:fail(message, code) end
+  end
   self:resolve(host, given.family)
 end
 

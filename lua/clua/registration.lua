@@ -12,6 +12,7 @@ local usage = require "clua.usage"
 local registration = {}
 
 local ARGS_BYTES = 4096 -- SEGMENT_ARGS_BYTES of src/segment.h
+local WORKERS_MAX = 1024 -- of a registration: to start so many takes the master a second
 local LOST_BYTES = 65000 -- what fits into a packet to a worker, beside a line
 
 local known = {
@@ -50,6 +51,16 @@ local function find_script(path)
   return beside
 end
 
+--- Checks a number of workers; wrong use is an error at `level`.
+-- @treturn number count
+function registration.count(count, where, level)
+  if type(count) ~= "number" or count ~= math.floor(count) or count < 0 or count > WORKERS_MAX then
+    usage.fail(level, "%s must be a whole number from 0 to %d, got %s", where, WORKERS_MAX,
+      type(count) == "string" and "'" .. count .. "'" or tostring(count))
+  end
+  return count
+end
+
 local function pack_args(args)
   local parts = {}
   for i, value in ipairs(args or {}) do
@@ -65,11 +76,24 @@ local function pack_args(args)
   return packed, #parts
 end
 
+-- A number would be a decimal one, and 660 is octal 1224.
 local function socket_mode(mode, where)
   if mode == nil then return nil end
-  local number = type(mode) == "number" and mode or tonumber(mode, 8)
-  if not number then usage.fail(3, "%s 'mode' must be an octal string like '0660', got '%s'", where, mode) end
+  local number = type(mode) == "string" and tonumber(mode, 8)
+  if not number or number < 0 or number > 511 then
+    usage.fail(3, "%s 'mode' must be an octal string like '0660', got %s", where,
+      type(mode) == "string" and "'" .. mode .. "'" or "the number " .. mode)
+  end
   return number
+end
+
+-- Of a variable that is not set, for example: the workers would keep the master's rights, and nobody would know.
+local function check_user(all, where)
+  for _, name in ipairs { "user", "group" } do
+    if all[name] == "" then
+      usage.fail(3, "%s '%s' is empty: name one, or leave it out to keep the master's", where, name)
+    end
+  end
 end
 
 -- Array of what is watched beside the worker script, or nil.
@@ -98,7 +122,8 @@ function registration.new(name, path, given, directory)
   end
   options.check(given, known, "register", 3)
   local all = options.complete(given, defaults)
-  all.cnum = all.cnum or core.cpus()
+  all.cnum = all.cnum and registration.count(all.cnum, "register: option 'cnum'", 3) or core.cpus()
+  check_user(all, "register: option")
   all.mode = socket_mode(all.mode, "register: option")
   access_log.complete(all, registration.absolute)
   if all.quarantine > 0 and #all.lost > LOST_BYTES then
@@ -128,6 +153,7 @@ function registration.builtin(name, specs, module, given, directory)
   end
   local all = options.complete(given, defaults)
   all.mode = socket_mode(all.mode, "Master: option 'admin':")
+  check_user(all, "Master: option 'admin':")
   all.name, all.script = name, "=" .. module
   all.args, all.argc = pack_args()
   all.directory = directory

@@ -83,20 +83,22 @@ end
 
 --- Publishes a value for status and metrics.
 -- @tparam string key 1 to 31 bytes
--- @param value shown by tostring(), at most 63 bytes
+-- @param value shown by tostring(), of which 63 bytes are kept
 -- @treturn boolean|nil nil, message, code "ENOSPC" after 32 keys
 function Worker:monset(key, value) -- luacheck: ignore self
-  return core.monset(key, tostring(value))
+  local ok, message, code = core.monset(key, tostring(value))
+  if code == "ENOSPC" then message = "32 keys are there already, as many as a worker can have" end
+  return ok, message, code
 end
 
 --- Sends a message to the other workers of a registration, to one of them, or to the master ("master").
 -- @tparam string|number name
--- @param message string, number, boolean or table of these; at most 64 KiB encoded
+-- @param message string, number, boolean or table of these; at most 65,000 bytes encoded
 -- @tparam[opt] number pid
 -- @treturn boolean|nil nil, message, code
 function Worker:broadcast(name, message, pid)
-  local bytes, why = wire.encode(message, self.name, self.pid)
-  if not bytes then return nil, why, "EINVAL" end
+  local bytes, why, why_code = wire.broadcast(message, self.name, self.pid)
+  if not bytes then return nil, why, why_code end
   return core.broadcast(tostring(name), bytes, pid)
 end
 

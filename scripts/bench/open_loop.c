@@ -135,7 +135,8 @@ int main(int argc, char **argv) {
             if (sent[fd].got < answer) continue;
             idle.fds[(idle.first + idle.count++) % (unsigned)connections] = fd;
             uint64_t took = now_ns() - sent[fd].due_ns;
-            if (sent[fd].due_ns >= begin && count < capacity) ns[count++] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
+            if (sent[fd].due_ns >= begin && count < capacity)
+                ns[count++] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
         }
     }
     if (count < 100) fail("too few requests for a figure");

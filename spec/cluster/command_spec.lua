@@ -47,6 +47,15 @@ describe("clua COMMAND", function()
   end)
 end)
 
+describe("clua -e", function()
+  it("runs one chunk, and says so of a second", function()
+    assert.same({ "1\n", "", 0 }, { clua("-e", "print(1)") })
+    local out, err, code = clua("-e", "print(1)", "-e", "print(2)")
+    assert.same({ "", 100 }, { out, code })
+    assert.truthy(err:find("-e may be given once", 1, true), err)
+  end)
+end)
+
 describe("the binary alone", function()
   it("has JSON and argparse in it, wherever it is run", function()
     local code_of = [[

@@ -59,6 +59,28 @@ describe("a broadcast", function()
     end
   end)
 
+  it("that is too long is refused, by a worker and by the master", function()
+    local c = cluster.up { dispatch = [[
+      io.stdout:setvbuf "line"
+      local master = require("clua").Master()
+      master:register("job", "job.lua", { cnum = 1 })
+      master:on("ready", function()
+        print("master", master:broadcast("job", ("x"):rep(70000)))
+        print("fits", master:broadcast("job", ("x"):rep(64000)))
+      end)
+      master:dispatch()
+    ]], files = { ["job.lua"] = [[
+      local worker = require("clua").Worker():ready(function() end)
+      worker:on("message", function(message) print("got", #message, worker:broadcast("job", message .. message)) end)
+    ]] } }
+    c:wait_log("out: got\t64000\tnil\tthe message has 128%d%d%d bytes, at most 65000 can be sent\tEMSGSIZE")
+    c:wait(function() return #c.out >= 2 end, "what the master says")
+    assert.truthy(c.out[1]:find("^master\tnil\tthe message has 70%d%d%d bytes, at most 65000 can be sent\tEMSGSIZE$"))
+    assert.equal("fits\ttrue", c.out[2])
+    assert.equal(0, c:count("dropped"))
+    c:stop()
+  end)
+
   it("to a name that nobody has registered does no harm", function()
     local c = start()
     client.get(c:address(), "/tell/nobody/hello")

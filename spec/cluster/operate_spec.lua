@@ -405,8 +405,7 @@ describe("clua logs", function()
     c:stop()
     c:wait(function() return following.code end, "the command to end")
     assert.equal(0, following.code)
-    -- The last words of a master that ends may come too late for it.
-    assert.truthy(following.text:find("master%[%d+%] info: stopping\n"), following.text)
+    assert.truthy(following.text:find("master%[%d+%] info: stopped\n$"), following.text)
   end)
 
   it("-f says where lines are missing, since more have come than are kept", function()

@@ -102,6 +102,10 @@ describe("clua repl", function()
       printf 'require("clua.timer").sleep(0.01) return "late"\n=x +']]
     local out, err, code = command.run("/bin/sh", { "-c", "(" .. script .. ') | "$0" repl', cluster.binary })
     assert.same({ '2\n3\n1\n"late"\nthe chunk has no end\n', "", 0 }, { out, err, code })
+    -- The end comes when the line has been looked at already.
+    script = "echo for; sleep 0.2"
+    out, err, code = command.run("/bin/sh", { "-c", "(" .. script .. ') | "$0" repl', cluster.binary })
+    assert.same({ "the chunk has no end\n", "", 0 }, { out, err, code })
   end)
 
   if not command.exists "tmux" then

@@ -124,6 +124,7 @@ describe("clua serve", function()
     refused("malformed argument 'many'", path, "-w", "many")
     refused("^clua serve: 'a:b' is no port", dir, "-p", "a:b")
     refused("^clua serve: '99999' is not a port", dir, "-p", "99999")
+    refused("^clua serve: %-p localhost: no address, .*: give a port, host:port", dir, "-p", "localhost")
     uv.fs_unlink(path)
     uv.fs_rmdir(dir)
   end)
@@ -233,6 +234,26 @@ describe("watch mode", function()
     c:wait_log "out: waits"
     replace(c.dir .. "/app.lua", (APP:gsub("<p>", "<p>new ")))
     wait_body(c, "new mended")
+    c:stop()
+  end)
+
+  it("goes on with the old code when the new one fails behind its ready()", function()
+    local app = [[
+      local http = require "clua.http"
+      local server = http.createServer(function(_, res) res:finish("<p>%s</p>") end)
+      require("clua").ready(function(socket) server:emit("connection", socket) end)
+      %s
+    ]]
+    local c = serve_app({ ["app.lua"] = app:format("one", "") }, "--watch")
+    local pids = c:workers()
+    replace(c.dir .. "/app.lua", app:format("two", "error 'behind ready'"))
+    c:wait_log "app.lua:4: behind ready"
+    c:wait_log "reload of %S+ failed"
+    assert.same({ pids[1].pid, pids[2].pid }, { c:workers()[1].pid, c:workers()[2].pid })
+    assert.equal("<p>one</p>", body(c))
+    -- One that waits has ended its turn: what comes later is an accident like any other.
+    replace(c.dir .. "/app.lua", app:format("three", "require('clua.timer').sleep(1000)"))
+    wait_body(c, "three")
     c:stop()
   end)
 

@@ -53,8 +53,12 @@ describe("clua.async", function()
 
     it("refuses wrong use", function()
       run(function()
-        for _, arguments in ipairs { { nil }, { "true", {}, { tiemout = 1 } } } do
-          assert.has_error(function() async.spawn(unpack(arguments, 1, 3)) end)
+        for _, arguments in ipairs { { nil }, { "true", {}, { tiemout = 1 } }, { "true", "x" },
+          { "cat", {}, { input = {} } }, { "cat", {}, { input = true } }, { "true", {}, { limit = "x" } },
+          { "true", {}, { timeout = "x" } }, { "true", {}, { cwd = 5 } }, { "true", {}, { env = "A=1" } } } do
+          local ok, message = pcall(function() async.spawn(unpack(arguments, 1, 3)) end)
+          assert.is_false(ok)
+          assert.truthy(tostring(message):find("async_spec.lua:%d+: async.spawn: "), tostring(message))
         end
       end)
     end)

@@ -489,6 +489,31 @@ describe("http server", function()
       assert.truthy(client.text:match("\r\n\r\nab$") or client.text == "")
     end)
 
+    it("says what is wrong with what it refuses", function()
+      local said = {}
+      handler = function(_, res)
+        local function try(...)
+          said[#said + 1] = tostring(select(2, pcall(...))):gsub("^.-:%d+: ", "")
+        end
+        try(res.writeHead, res, 999)
+        try(res.writeHead, res, 200, "O\nK")
+        try(function() res.statusCode = 9 end)
+        try(function() res.statusMessage = "a\nb" end)
+        try(res.addTrailer, res, "a b", "1")
+        res:write("head")
+        try(res.removeHeader, res, "X")
+        try(res.writeHead, res, 200)
+        res:finish()
+      end
+      connect():request(GET)
+      local status = "status must be a number from 200 to 599"
+      local reason = "reason must not contain CR, LF, NUL or another control character"
+      local sent = "the head of the response has been sent already"
+      assert.same({ "writeHead: " .. status, "writeHead: " .. reason, "statusCode: " .. status,
+        "statusMessage: " .. reason, "addTrailer: header name must be a token: letters, digits and !#$%&'*+-.^_`|~",
+        "removeHeader: " .. sent, "writeHead: " .. sent }, said)
+    end)
+
     it("never carries what would break it", function()
       local refused = {}
       handler = function(_, res)

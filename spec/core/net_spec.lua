@@ -168,6 +168,15 @@ describe("clua.net", function()
       end
     end)
 
+    it("is of the family that is asked for, also where the address is no name", function()
+      local _, port = serve()
+      run(function()
+        local message = select(2, connect { host = "127.0.0.1", port = port, family = "ipv6" })
+        assert.truthy(message:find(": the name has no address of this family$"), message)
+        assert.is_table((connect { host = "127.0.0.1", port = port, family = "ipv4" }))
+      end)
+    end)
+
     it("can be given up", function()
       local _, port = serve()
       for _, where in ipairs { port, { host = "localhost", port = port } } do

@@ -27,7 +27,8 @@ describe("connect.methodOverride", function()
     for _, method in ipairs { "GET", "TRACE", "CONNECT", "HEAD", "x y", "DELETE, PUT" } do
       assert.equal(400, ask(app_with(), "POST /x", { ["X-HTTP-Method-Override"] = method }).status, method)
     end
-    local only_put = app_with { methods = { "PUT" } }
+    local only_put = app_with { methods = { "put" } }
+    assert.equal("put", ask(only_put, "POST /x", { ["X-HTTP-Method-Override"] = "PUT" }).body)
     assert.equal(400, ask(only_put, "POST /x", { ["X-HTTP-Method-Override"] = "DELETE" }).status)
   end)
 
@@ -40,5 +41,6 @@ describe("connect.methodOverride", function()
 
   it("refuses unknown options", function()
     assert.error_matches(function() connect.methodOverride { headers = "x" } end, "header")
+    assert.error_matches(function() connect.methodOverride { header = "a b" } end, "must be the name of a header")
   end)
 end)

@@ -8,6 +8,7 @@ local uv = require "luv"
 local repl = { summary = "talk to Lua on the event loop" }
 
 local PROMPT, MORE = "> ", ">> "
+local NO_END = "the chunk has no end"
 
 local function id(word)
   if word:find "^%d+$" then return tonumber(word) end
@@ -60,7 +61,7 @@ function repl.talk(evaluate, complete, done, left)
     if result.final then return finish(result.error) end
     if result.incomplete and not (ended and #queue == 0) then return next_line() end
     pending = nil
-    if result.incomplete then result = { error = "the chunk has no end" } end
+    if result.incomplete then result = { error = NO_END } end
     if result.error then
       io.stdout:write(result.error .. "\n")
     elseif result.text and result.text ~= "" then
@@ -73,6 +74,7 @@ function repl.talk(evaluate, complete, done, left)
   function next_line()
     local text = table.remove(queue, 1)
     if not text then
+      if ended and pending then io.stdout:write(NO_END .. "\n") end
       if ended then return finish() end
       return prompt()
     end

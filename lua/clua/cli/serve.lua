@@ -1,6 +1,7 @@
 --- `clua serve app.lua`, `clua serve DIR`: a cluster without a dispatch script.
 -- @module clua.cli.serve
 
+local names = require "clua.names"
 local uv = require "luv"
 
 local serve = { summary = "serve an app, a worker script or a directory" }
@@ -66,7 +67,14 @@ function serve.run(args)
     if not chunk then return fail("%s", trace.syntax(problem, path)) end
   end
   local ports = {}
-  for i, port in ipairs(#args.port > 0 and args.port or { DEFAULT_ADDRESS }) do ports[i] = tonumber(port) or port end
+  for i, port in ipairs(#args.port > 0 and args.port or { DEFAULT_ADDRESS }) do
+    ports[i] = tonumber(port) or port
+    local specs = names.parse(ports[i])
+    if specs and #specs == 0 and not uv.os_getenv "LISTEN_FDS" then
+      return fail("-p %s: no address, and no socket of systemd's is there that could have this name: give a port, "
+        .. "host:port or the path of a unix socket", port)
+    end
+  end
   local master = require("clua").Master()
   local watch = watched(args, path)
   local ok, problem = pcall(master.register, master, #ports == 1 and ports[1] or ports, "=clua.serve", {

@@ -1,6 +1,7 @@
 --- A method for clients that can only POST: HTML forms, old proxies.
 -- @module clua.connect.methodOverride
 
+local field = require "clua.connect.field"
 local options = require "clua.options"
 local vary = require "clua.connect.vary"
 
@@ -25,13 +26,14 @@ end
 -- @tparam[opt] string given.body field of the parsed body (urlencoded, multipart, json before this one)
 -- @tparam[opt={"PUT","PATCH","DELETE"}] table given.methods
 -- @treturn function(req, res, next)
--- @raise an unknown option
+-- @raise an unknown option, a header that could not be sent
 return function(given)
   given = options.check(given, KNOWN, NAME)
   local header = given.header
   if header == nil or header == true then header = "X-HTTP-Method-Override" end
+  if header then field.name(NAME, "header", header) end
   local allowed = {}
-  for _, method in ipairs(given.methods or { "PUT", "PATCH", "DELETE" }) do allowed[method] = true end
+  for _, method in ipairs(given.methods or { "PUT", "PATCH", "DELETE" }) do allowed[method:upper()] = true end
   return function(req, res, next)
     req.originalMethod = req.originalMethod or req.method
     if req.method ~= "POST" then return next() end

@@ -1,10 +1,12 @@
 --- A name for each request: in the answer, for the log, for those it asks in turn.
 -- @module clua.connect.requestId
 
+local field = require "clua.connect.field"
 local is_callable = require "clua.callable"
 local options = require "clua.options"
 local uv = require "luv"
 
+local NAME = "requestId(options)"
 local KNOWN = { header = "string", trust = "boolean", generate = "callable" }
 local LENGTH_MAX = 128
 
@@ -25,10 +27,10 @@ end
 -- letters, digits or ._~:=+/- ; say so only behind a proxy that sets it
 -- @tparam[opt] function given.generate fn(req) -> id; default: 128 random bits
 -- @treturn function(req, res, next)
--- @raise an unknown option
+-- @raise an unknown option, a header that could not be sent
 return function(given)
-  given = options.check(given, KNOWN, "requestId(options)")
-  local header = given.header or "X-Request-Id"
+  given = options.check(given, KNOWN, NAME)
+  local header = field.name(NAME, "header", given.header or "X-Request-Id")
   local generate = is_callable(given.generate) and given.generate or random_id
   return function(req, res, next)
     local id = given.trust and req.headers[header:lower()]

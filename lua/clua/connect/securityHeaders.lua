@@ -1,15 +1,17 @@
 --- Headers that tell browsers to be careful. The defaults are those of Node's helmet.
 -- @module clua.connect.securityHeaders
 
+local field = require "clua.connect.field"
 local options = require "clua.options"
 
 local CONTENT = "default-src 'self'; base-uri 'self'; font-src 'self' https: data:; form-action 'self'; "
   .. "frame-ancestors 'self'; img-src 'self' data:; object-src 'none'; script-src 'self'; script-src-attr 'none'; "
   .. "style-src 'self' https: 'unsafe-inline'; upgrade-insecure-requests"
 
+local NAME = "securityHeaders(options)"
 local HEADERS = {
   contentSecurityPolicy = { "Content-Security-Policy", CONTENT },
-  crossOriginEmbedderPolicy = { "Cross-Origin-Embedder-Policy", false },
+  crossOriginEmbedderPolicy = { "Cross-Origin-Embedder-Policy", "require-corp", is_off = true },
   crossOriginOpenerPolicy = { "Cross-Origin-Opener-Policy", "same-origin" },
   crossOriginResourcePolicy = { "Cross-Origin-Resource-Policy", "same-origin" },
   originAgentCluster = { "Origin-Agent-Cluster", "?1" },
@@ -30,16 +32,17 @@ for name in pairs(HEADERS) do KNOWN[name] = "string|boolean" end
 -- @tparam[opt] table given for each header (contentSecurityPolicy, crossOriginEmbedderPolicy (off),
 -- crossOriginOpenerPolicy, crossOriginResourcePolicy, originAgentCluster, referrerPolicy, strictTransportSecurity,
 -- xContentTypeOptions, xDnsPrefetchControl, xDownloadOptions, xFrameOptions, xPermittedCrossDomainPolicies,
--- xXssProtection) its value, or false: not sent
+-- xXssProtection) its value; true: the default one, false: not sent
 -- @treturn function(req, res, next)
--- @raise an unknown option
+-- @raise an unknown option, a value that could not be sent
 return function(given)
-  given = options.check(given, KNOWN, "securityHeaders(options)")
+  given = options.check(given, KNOWN, NAME)
   local list = {}
   for name, header in pairs(HEADERS) do
-    local value = header[2]
-    if type(given[name]) == "string" or given[name] == false then value = given[name] end
-    if value then list[#list + 1] = { header[1], value } end
+    local value = given[name]
+    if value == nil then value = not header.is_off end
+    if value == true then value = header[2] end
+    if value then list[#list + 1] = { header[1], field.value(NAME, name, value) } end
   end
   return function(_, res, next)
     for _, header in ipairs(list) do res:setHeader(header[1], header[2]) end

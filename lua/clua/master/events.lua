@@ -102,8 +102,9 @@ function events.signal(self, name)
   end
 end
 
-function events.finished()
+function events.finished(self)
   host.log("info", "stopped")
+  logs.end_of(self)
 end
 
 --- Tells a master what has happened.
