@@ -112,13 +112,15 @@ static void read_or_not(struct http_connection *connection) {
 
 /* Idle: is there a reason to part now? True when the connection has been given back or closed. */
 static bool leave_idle(struct http_connection *connection, bool now) {
-    if (connection->stream->queued_bytes > 0 || connection->in_len > 0) return false;
+    /* Half of the empty line that may stand before a request: no request has begun, but no other worker has this CR. */
+    bool has_cr = connection->in_len == 1 && connection->in[0] == '\r';
+    if (connection->stream->queued_bytes > 0 || (connection->in_len > 0 && !has_cr)) return false;
     if (!now && !worker_draining()) return false;
     /* A request that was sent before the worker was told to finish is served here: in a stop there is no other. */
     if (worker_draining() && stream_has_unread(connection->stream)) return false;
     uint64_t keep = http_deadline_idle_limit_ms(connection), idle = now_ms(connection) - connection->state_since_ms;
     bool expired = keep > 0 && idle >= keep;
-    if (!expired && http_connection_can_be_parked(connection)) {
+    if (!expired && !has_cr && http_connection_can_be_parked(connection)) {
         /* Parked, not given back to be lent at once: an HTTP client speaks first. */
         if (now && stream_state(connection->stream) == LOAN_UNTOUCHED) stream_publish(connection->stream, LOAN_IDLE);
         if (stream_park(connection->stream, keep ? (uint32_t)(keep - idle) : 0)) {

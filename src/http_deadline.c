@@ -12,7 +12,7 @@ uint64_t http_deadline_idle_limit_ms(const struct http_connection *connection) {
 static uint64_t idle_deadline(const struct http_connection *connection) {
     uint64_t keep = http_deadline_idle_limit_ms(connection), deadline = 0;
     if (keep) deadline = connection->state_since_ms + keep;
-    if (http_connection_can_be_parked(connection)) {
+    if (connection->in_len == 0 && http_connection_can_be_parked(connection)) {
         uint64_t park = connection->state_since_ms + worker_linger_ms();
         if (!deadline || park < deadline) deadline = park;
     }

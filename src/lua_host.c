@@ -81,7 +81,14 @@ static void push_message(lua_State *L) {
         last_status = (int)lua_tointeger(L, -1);
         lua_pop(L, 1);
     }
-    if (!lua_tostring(L, -1) && luaL_callmeta(L, -1, "__tostring")) lua_remove(L, -2);
+    if (!lua_tostring(L, -1) && luaL_getmetafield(L, -1, "__tostring")) {
+        lua_pushvalue(L, -2);
+        if (lua_pcall(L, 1, 1, 0) == 0 && lua_isstring(L, -1)) {
+            lua_remove(L, -2);
+        } else {
+            lua_pop(L, 1);
+        }
+    }
     if (lua_tostring(L, -1)) {
         lua_pushvalue(L, -1);
     } else {

@@ -181,18 +181,20 @@ static void push_raw_headers(lua_State *L, const struct http_head *head) {
     }
 }
 
+/* Those that have come whole: the last one may be half a name or value, and behind it stand bytes of earlier requests. */
 static void push_trailers(lua_State *L, const struct buffer *trailers) {
     lua_newtable(L);
     int table = lua_gettop(L);
-    for (size_t at = 0; at < trailers->len;) {
-        const char *name = trailers->data + at;
-        size_t name_len = strlen(name);
-        const char *value = name + name_len + 1;
-        size_t value_len = strlen(value);
-        push_lower(L, name, name_len);
-        lua_pushlstring(L, value, value_len);
+    const char *name = trailers->data, *end = name + trailers->len;
+    while (name < end) {
+        const char *name_end = memchr(name, '\0', (size_t)(end - name));
+        if (!name_end) return;
+        const char *value = name_end + 1, *value_end = memchr(value, '\0', (size_t)(end - value));
+        if (!value_end) return;
+        push_lower(L, name, (size_t)(name_end - name));
+        lua_pushlstring(L, value, (size_t)(value_end - value));
         add_field(L, table);
-        at += name_len + value_len + 2;
+        name = value_end + 1;
     }
 }
 

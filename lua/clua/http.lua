@@ -196,7 +196,7 @@ local function update_handlers(self)
     failed = function(message, req, res)
       if not req then return host.log("error", "cannot answer a request: " .. message) end
       host.log("error", ("cannot answer %s %s: %s"):format(req.method, req.url, message))
-      if res.headersSent then return end
+      if not res or res.headersSent then return end -- none: an upgrade
       local details = trace.details(message)
       details.status, details.reason = 500, "Internal Server Error"
       trace.answer(req, res, details)
@@ -210,14 +210,19 @@ local function update_handlers(self)
       copy.headers, copy.rawHeaders, copy.port = req.headers, req.rawHeaders, req.port
       copy.remoteAddress, copy.remotePort = req.remoteAddress, req.remotePort
       local socket, rest = core.release(req)
-      if socket then Emitter.emit(self, "upgrade", copy, socket, rest) end
+      if not socket then return end
+      local ok, message = xpcall(Emitter.emit, trace.handler, self, "upgrade", copy, socket, rest)
+      if ok then return end
+      socket:destroy() -- nobody else knows of it
+      if failed then return failed(message, copy) end
+      host.log("error", ("cannot answer %s %s: %s"):format(copy.method, copy.url, message))
     end
   end
   self._core:on("upgrade", upgrade)
 end
 
 --- "request" (req, res), "connection" (socket, before it is served), "upgrade" (req, socket, bytes already read),
--- "error" (message with traceback, req, res): a handler has raised an error.
+-- "error" (message with traceback, req, res): a handler has raised an error; without res: a listener of "upgrade".
 function Server:on(event, fn)
   Emitter.on(self, event, fn)
   update_handlers(self)

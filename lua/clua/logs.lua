@@ -7,6 +7,7 @@
 local core = require "clua.core.master"
 local host = require "clua.core.host"
 local registration = require "clua.registration"
+local trace = require "clua.trace"
 local usage = require "clua.usage"
 
 local logs = {}
@@ -167,7 +168,7 @@ local function tell(self, line, position)
   for follower in pairs(self.followers) do followers[#followers + 1] = follower end
   for _, follower in ipairs(followers) do
     local ok, message = true, nil
-    if position > follower.from then ok, message = xpcall(follower.fn, debug.traceback, line, position) end
+    if position > follower.from then ok, message = xpcall(follower.fn, trace.handler, line, position) end
     if not ok then
       self.followers[follower] = nil
       host.log("error", "a follower of the log has failed, and gets no more of it: " .. message)

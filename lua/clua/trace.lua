@@ -152,7 +152,8 @@ end
 
 --- For xpcall: the text of whatever was raised.
 function trace.handler(err)
-  return trace.text(tostring(err), 2)
+  local ok, message = pcall(tostring, err)
+  return trace.text(ok and message or ("(error object is a %s value)"):format(type(err)), 2)
 end
 
 --- Text of an error that has ended a coroutine; lua_host.c asks.

@@ -1,3 +1,4 @@
+local async = require "clua.async"
 local uv = require "luv"
 local http = require "clua.http"
 local host = require "clua.core.host"
@@ -279,6 +280,38 @@ describe("http server", function()
         assert.equal("abc0123456789", client:response().body)
         assert.same({ ["x-sum"] = "1", y = "2" }, trailers)
       end
+    end)
+
+    it("shows trailers that have come whole, and nothing of another's", function()
+      local trailers
+      handler = function(req, res)
+        req:body()
+        trailers = req.trailers
+        res:finish("x")
+      end
+      local head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+      connect():request(head .. "0\r\nX-Secret: of-another-client-4711\r\n\r\n")
+      assert.same({ ["x-secret"] = "of-another-client-4711" }, trailers)
+      -- Refused in the middle of a trailer: what stands behind it in the buffer is the one above.
+      for _, refused in ipairs { "Host: h", "A: b\r\nHost: h", "A: b\r\nTransfer-Encoding", "A: b\r\nX y: 1" } do
+        trailers = nil
+        local client = connect()
+        client:send(head):turn(2):send("0\r\n" .. refused .. "\r\n\r\n"):wait_closed()
+        assert.same(refused:find("A: b") and { a = "b" } or {}, trailers, refused)
+      end
+      -- Asked for while one is on its way.
+      local client, request = connect(), nil
+      handler = function(req, res)
+        request = req
+        req:body()
+        res:finish("x")
+      end
+      client:send(head):turn(2)
+      for _, part in ipairs { "0\r\nX-Pa", "rt: va", "lue" } do
+        client:send(part):turn(2)
+        assert.same({}, request.trailers)
+      end
+      assert.equal("x", client:request("\r\n\r\n").body)
     end)
 
     it("larger than any buffer arrives whole", function()
@@ -849,6 +882,18 @@ describe("http server", function()
       client:wait_closed()
     end)
 
+    it("bound the time of half an empty line in front of a request", function()
+      local client = connect { headersTimeout = 0.1 }
+      client:send("\r"):wait_closed()
+      assert.equal("", client.text)
+      client = connect { keepAliveTimeout = 0.1 }
+      client:request(GET .. "\r")
+      client:wait_closed()
+      client = connect { keepAliveTimeout = 10 }
+      client:request(GET .. "\r")
+      assert.equal(200, client:request("\n" .. GET).status)
+    end)
+
     it("bound the time that a client does not read", function()
       handler = function(_, res) res:finish(("x"):rep(4e6)) end
       local client = connect { writeTimeout = 0.1 }
@@ -885,6 +930,22 @@ describe("http server", function()
     assert.same({ "GET", "/up", "x", "early" }, got)
     client:send("more")
     client:wait(function() return client.text == "raw<more>" end, "the other protocol")
+  end)
+
+  it("closes an upgraded connection whose listener fails, and says which", function()
+    for _, wait in ipairs { false, true } do
+      local client = connect()
+      local text, url
+      server:on("error", function(message, req) text, url = message, req.url end)
+      server:on("upgrade", function()
+        if wait then async.sleep(0.01) end
+        error("up")
+      end)
+      client:send("GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"):wait_closed()
+      assert.equal("", client.text)
+      assert.truthy(text:find("http_spec.lua:%d+: up"), text)
+      assert.equal("/up", url)
+    end
   end)
 
   it("does not hand over what may not be upgraded, or whose body would have to be read first", function()
