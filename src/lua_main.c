@@ -102,10 +102,13 @@ static int open_lua(void) {
     return 0;
 }
 
-/* The script itself has failed, not a handler of it: that is never survived. */
+/* The script itself has failed, not a handler of it: that is survived by a cluster alone that an upgrade has handed on,
+ * where the check could see no more of the script than its way to dispatch(). */
 static void chunk_failed(const char *error) {
     if (worker_is_one()) {
         worker_failed(error);
+    } else if (upgrade_has_adopted()) {
+        log_write(CLUA_LOG_ERROR, "the dispatch script has failed behind dispatch(): %s", error);
     } else {
         script_failed(error);
     }

@@ -297,6 +297,7 @@ int lua_master_open(lua_State *L) {
         {"program", lua_upgrade_program},
         {"block", lua_upgrade_block},
         {"unblock", lua_upgrade_unblock},
+        {"adopted", lua_upgrade_adopted},
         {"notify_open", lua_systemd_notify_open},
         {"notify", lua_systemd_notify},
         {"take_inherited", lua_systemd_take},

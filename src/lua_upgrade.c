@@ -329,3 +329,9 @@ int lua_upgrade_unblock(lua_State *L) {
     upgrade_unblock_signals();
     return 0;
 }
+
+int lua_upgrade_adopted(lua_State *L) {
+    (void)L;
+    upgrade_adopted();
+    return 0;
+}

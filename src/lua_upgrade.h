@@ -30,5 +30,6 @@ int lua_upgrade_program(lua_State *L);
 /* block(): signals wait in the kernel; unblock(): lets them through again */
 int lua_upgrade_block(lua_State *L);
 int lua_upgrade_unblock(lua_State *L);
+int lua_upgrade_adopted(lua_State *L);
 
 #endif

@@ -1,6 +1,7 @@
 /* MASTER. See upgrade.h. */
 #include "upgrade.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -8,6 +9,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,18 +19,108 @@
 #include "capture.h"
 #include "control.h"
 #include "listener.h"
+#include "master.h"
 #include "pidfile.h"
 #include "pool.h"
 #include "slot.h"
 
-static const char *const STATE_VARIABLE = "CLUA_STATE_FD";
+static const char *const STATE_VARIABLE = "CLUA_STATE_FD", *const FOREIGN_VARIABLE = "CLUA_FOREIGN_FDS";
+
+enum { FOREIGN_MAX = 256 };
 
 extern char **environ;
 
 static char program[PATH_MAX], directory[PATH_MAX];
 static char **arguments;
+static int state_fd = -1;
+static bool is_adopted;
+
+/* ---- between exec and adoption -------------------------------------------------------------------------------- */
+
+static sigset_t noted; /* they have come, and nobody has heard them yet */
+
+static void note_signal(int signum) {
+    sigaddset(&noted, signum);
+}
+
+/* Those that a master listens for. If they stayed blocked, they would be in what the script starts, too. */
+static void note_signals(void) {
+    const int signals[] = {SIGTERM, SIGINT,  SIGQUIT, SIGHUP,  SIGUSR1,
+                           SIGUSR2, SIGTTIN, SIGTTOU, SIGCHLD, MASTER_REOPEN_SIGNAL};
+    struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&noted);
+    sigfillset(&action.sa_mask); /* one at a time */
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &action, NULL);
+}
+
+static void set_mask(bool blocked) {
+    sigset_t set;
+    if (blocked) {
+        sigfillset(&set);
+    } else {
+        sigemptyset(&set);
+    }
+    sigprocmask(SIG_SETMASK, &set, NULL);
+}
+
+/* Calls fn for each descriptor behind standard error that an exec leaves open. */
+static void each_inheritable(void (*fn)(int fd, void *data), void *data) {
+    DIR *dir = opendir("/proc/self/fd");
+    if (!dir) return;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        int fd = atoi(entry->d_name);
+        if (fd > STDERR_FILENO && fcntl(fd, F_GETFD) == 0) fn(fd, data);
+    }
+    closedir(dir);
+}
+
+/* Those that whoever started clua has left open for the script: it gets them on every start. */
+struct foreign {
+    int fds[FOREIGN_MAX];
+    size_t count;
+};
+
+static void add_foreign(int fd, void *data) {
+    struct foreign *foreign = data;
+    if (foreign->count < FOREIGN_MAX) foreign->fds[foreign->count++] = fd;
+}
+
+static void tell_foreign(void) {
+    struct foreign foreign = {.count = 0};
+    char list[FOREIGN_MAX * 12 + 1] = "";
+    each_inheritable(add_foreign, &foreign);
+    for (size_t i = 0; i < foreign.count; i++) {
+        size_t len = strlen(list);
+        snprintf(list + len, sizeof list - len, "%d ", foreign.fds[i]);
+    }
+    setenv(FOREIGN_VARIABLE, list, 1);
+}
+
+static void keep_from_children(int fd, void *data) {
+    const struct foreign *foreign = data;
+    for (size_t i = 0; i < foreign->count; i++)
+        if (foreign->fds[i] == fd) return;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+/* What else has come through the exec is for this process alone, and not for those that the script starts before it is
+ * adopted. */
+static void arrive(const char *number) {
+    struct foreign foreign = {.count = 0};
+    const char *list = getenv(FOREIGN_VARIABLE);
+    for (char *end; list && *list && foreign.count < FOREIGN_MAX; list = *end ? end + 1 : end)
+        foreign.fds[foreign.count++] = (int)strtol(list, &end, 10);
+    state_fd = atoi(number);
+    unsetenv(STATE_VARIABLE);
+    unsetenv(FOREIGN_VARIABLE);
+    each_inheritable(keep_from_children, &foreign);
+    note_signals();
+    set_mask(false);
+}
 
 void upgrade_remember(int argc, char **argv) {
+    const char *number = getenv(STATE_VARIABLE);
+    if (number) arrive(number);
     ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
     program[n > 0 ? n : 0] = '\0';
     if (!getcwd(directory, sizeof directory)) snprintf(directory, sizeof directory, ".");
@@ -65,9 +157,9 @@ static void set_all_inheritable(bool inheritable) {
     while ((connection = connection_after(connection))) set_inheritable(connection->fd, inheritable);
 }
 
-/* A memfd that holds the state, inheritable. Descriptor or UV_E*. */
+/* A memfd that holds the state. Descriptor or UV_E*. */
 static int write_state(const char *state, size_t len) {
-    int fd = memfd_create("clua-state", 0);
+    int fd = memfd_create("clua-state", MFD_CLOEXEC);
     if (fd < 0) return -errno;
     for (size_t done = 0; done < len;) {
         ssize_t n = write(fd, state + done, len - done);
@@ -86,7 +178,9 @@ int upgrade_exec(const char *state, size_t len) {
     char number[16];
     int fd = write_state(state, len);
     if (fd < 0) return fd;
+    tell_foreign();
     snprintf(number, sizeof number, "%d", fd);
+    fcntl(fd, F_SETFD, 0);
     setenv(STATE_VARIABLE, number, 1);
     set_all_inheritable(true);
     int here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC); /* the script may have gone elsewhere, and stays there */
@@ -96,16 +190,16 @@ int upgrade_exec(const char *state, size_t len) {
     if (here >= 0) close(here);
     set_all_inheritable(false);
     unsetenv(STATE_VARIABLE);
+    unsetenv(FOREIGN_VARIABLE);
     close(fd);
     return err;
 }
 
 int upgrade_take_state(char **state, size_t *len) {
     struct stat st;
-    const char *number = getenv(STATE_VARIABLE);
-    if (!number) return UV_ENOENT;
-    int fd = atoi(number);
-    unsetenv(STATE_VARIABLE);
+    int fd = state_fd;
+    if (fd < 0) return UV_ENOENT;
+    state_fd = -1;
     if (fstat(fd, &st) < 0) return -errno;
     *len = (size_t)st.st_size;
     *state = malloc(*len + 1);
@@ -117,13 +211,19 @@ int upgrade_take_state(char **state, size_t *len) {
 }
 
 void upgrade_block_signals(void) {
-    sigset_t all;
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, NULL);
+    set_mask(true);
 }
 
 void upgrade_unblock_signals(void) {
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    set_mask(false);
+}
+
+void upgrade_adopted(void) {
+    is_adopted = true;
+    for (int signum = 1; signum <= SIGRTMAX; signum++)
+        if (sigismember(&noted, signum) == 1) raise(signum); /* to libuv's handlers by now */
+}
+
+bool upgrade_has_adopted(void) {
+    return is_adopted;
 }

@@ -237,7 +237,7 @@ describe("clua upgrade", function()
     cluster.write(c.dir .. "/heal", "")
     c:stop()
     c = up()
-    cluster.write(c.dir .. "/dispatch.lua", 'if os.getenv "CLUA_STATE_FD" then os.exit(5) end\n'
+    cluster.write(c.dir .. "/dispatch.lua", 'if not os.getenv "CLUA_TEST_HELD" then os.exit(5) end\n'
       .. ('local m = require("clua").Master() m:register("127.0.0.1:0", %q):dispatch()'):format(c.dir .. "/app.lua"))
     assert_fails(FAILED, "the master has ended", control.run(c, "upgrade", "--wait"))
     assert.equal(5, (c:wait_exit()))

@@ -11,7 +11,8 @@ local uv = require "luv"
 local EXIT_SYSTEM = 111
 
 -- In a dispatch script: whether it is run by the check, or by the master that has just been executed.
-local IN_CHECK, IN_NEW = 'os.getenv "CLUA_TEST_HELD"', 'os.getenv "CLUA_STATE_FD"'
+-- IN_NEW: of a script that was written for an upgrade.
+local IN_CHECK, IN_NEW = 'os.getenv "CLUA_TEST_HELD"', 'not os.getenv "CLUA_TEST_HELD"'
 
 -- Source of a dispatch script. Each registration: { name, app, options }.
 local function script(registrations, options)
@@ -281,6 +282,34 @@ describe("an upgrade", function()
     c:signal("sigusr2")
     c:wait_log("upgrade failed: .*cannot enter the directory .*nowhere", mark)
     assert.equal(dir .. "/b", body(dir .. "/b/run/web.sock"))
+    c:stop()
+  end)
+
+  it("gives what the script starts before dispatch() what a first start gives it, and no more", function()
+    local c = cluster.up {
+      shell = "exec 9</dev/null", -- meant for the script
+      dispatch = [[os.execute("sleep 60 </dev/null >/dev/null 2>&1 & echo $! >>children")
+        assert(io.open("/proc/self/fd/9"))
+      ]] .. script { { "127.0.0.1:0", "hello", { cnum = 2 } } },
+    }
+    local conn = assert(client.connect(c:address()))
+    assert.equal(200, (conn:request("GET", "/")))
+    upgrade(c)
+    upgrade(c)
+    local children = {}
+    for pid in proc.read(c.dir .. "/children"):gmatch("%d+") do children[#children + 1] = tonumber(pid) end
+    assert.equal(5, #children) -- two of them of checks
+    local function has(pid)
+      local count = 0
+      for _ in pairs(proc.fds(pid)) do count = count + 1 end
+      return { count, proc.status(pid).SigBlk, proc.fds(pid)[9] }
+    end
+    local first, last = has(children[1]), has(children[#children])
+    for _, pid in ipairs(children) do uv.kill(pid, "sigkill") end
+    assert.same(first, last)
+    assert.equal("/dev/null", first[3])
+    assert.equal(200, (conn:request("GET", "/")))
+    conn:close()
     c:stop()
   end)
 
@@ -772,6 +801,21 @@ end)
 
 describe("a dispatch script that is good in the check and bad after it", function()
   after_each(cluster.cleanup)
+
+  it("goes on when it fails behind dispatch()", function()
+    local registered = script { { "127.0.0.1:0", "hello", { cnum = 2 } } }
+    local c = cluster.up { dispatch = registered }
+    local conn = assert(client.connect(c:address()))
+    assert.equal(200, (conn:request("GET", "/")))
+    rewrite(c, registered .. '\nerror "behind dispatch"\n')
+    local mark = upgrade(c)
+    c:wait_log("error: the dispatch script has failed behind dispatch%(%): .*dispatch.lua:%d+: behind dispatch", mark)
+    assert.equal(200, (conn:request("GET", "/")))
+    upgrade(c)
+    assert.equal(200, (conn:request("GET", "/")))
+    conn:close()
+    c:stop()
+  end)
 
   it("hurts nobody who is served: the address is told, the rest goes on", function()
     local other = cluster.up { app = "hello", options = { cnum = 1 } }

@@ -62,7 +62,7 @@ function takeover.go_on(self, state, listen)
   end
   logs.adopt(self, state.logs)
   core.publish_pid()
-  core.unblock()
+  core.adopted()
   host.log("info", ("upgraded, generation %d"):format(self.upgrades))
   running.emit(self, "upgrade")
 end
