@@ -56,6 +56,10 @@ static unsigned flag_of(const char *name, size_t len) {
     }
 }
 
+bool http_header_frames(const char *name, size_t len) {
+    return (flag_of(name, len) & (HAS_LENGTH | HAS_ENCODING)) != 0;
+}
+
 static bool parse_length(const char *value, size_t len, uint64_t *out) {
     uint64_t n = 0;
     if (len == 0 || len > 18) return false;

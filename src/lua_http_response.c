@@ -319,6 +319,8 @@ static int response_write_information(lua_State *L) {
         const char *name = lua_tolstring(L, -2, &name_len), *value = lua_tolstring(L, -1, &value_len);
         if (!http_header_is_valid(name, name_len, value, value_len, &why))
             return luaL_error(L, "writeInformation: %s", why);
+        if (http_header_frames(name, name_len))
+            return luaL_error(L, "writeInformation: an interim answer has no body, and no %s", name);
         luaL_checkstack(L, 4, "headers");
         lua_pushfstring(L, "%s: %s\r\n", name, value);
         lua_insert(L, 4); /* below key and value, which lua_next needs */

@@ -157,6 +157,7 @@ local function checked(master, status, output)
   local its_version, its_layout = output:match("state (%d+), segment (%d+)")
   if status ~= 0 or not its_version then
     local why = output:gsub("\nstack traceback:.*", ""):gsub("%s+$", ""):gsub("\n", "; ")
+    if why == "" then why = "it has said nothing; does the script get to its dispatch()?" end
     failed(master, ("the check exited with %d: %s"):format(status, why))
     return
   end

@@ -159,6 +159,29 @@ describe("a client of the control socket", function()
     c:stop()
   end)
 
+  it("that sends nothing but line ends costs the master little", function()
+    local c = up()
+    local conn, before = control.connect(c), proc.stat(c.pid).cpu
+    for _ = 1, 20 do conn:send(("\n"):rep(65536)) end
+    assert.is_true(control.ask(conn, { op = "status" }).ok)
+    local cpu = proc.stat(c.pid).cpu - before
+    assert.is_true(cluster.is_sanitized or cpu < 1, cpu .. " s of processor time")
+    conn:close()
+    c:stop()
+  end)
+
+  it("gets JSON, whatever bytes a worker has printed", function()
+    local c = cluster.up { app = "app.lua", options = { cnum = 1 }, files = { ["app.lua"] = [[
+      print("caf\233 \240\159\152\128")
+      require("clua").ready(function() end)
+    ]] } }
+    local conn = control.connect(c)
+    local lines = control.ask(conn, { op = "log", lines = 100 }).result.lines
+    assert.truthy(table.concat(lines, "\n"):find("out: caf\239\191\189 \240\159\152\128", 1, true))
+    conn:close()
+    c:stop()
+  end)
+
   it("that sends a line without end is closed, with the reason", function()
     local c = up()
     local conn = control.connect(c)

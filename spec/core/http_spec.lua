@@ -667,7 +667,9 @@ describe("http server", function()
     end)
 
     it("may be preceded by interim ones", function()
+      local refused
       handler = function(_, res)
+        refused = select(2, pcall(res.writeInformation, res, 103, { ["Content-Length"] = "5" }))
         res:writeInformation(103, { Link = "</a.css>; rel=preload" })
         res:finish("x")
       end
@@ -675,6 +677,7 @@ describe("http server", function()
       local interim = client:request(GET)
       assert.equal(103, interim.status)
       assert.equal("</a.css>; rel=preload", interim.headers.link)
+      assert.truthy(refused:find("an interim answer has no body, and no Content-Length", 1, true), refused)
       assert.equal("x", client:response().body)
     end)
   end)

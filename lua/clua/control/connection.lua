@@ -9,6 +9,7 @@ local cjson = require "cjson.safe"
 local host = require "clua.core.host"
 local requests = require "clua.control.requests"
 local uv = require "luv"
+local utf8 = require "clua.status.utf8"
 
 local json = cjson.new()
 json.encode_invalid_numbers "null"
@@ -70,7 +71,7 @@ function Connection:send(message)
   if not line then
     line = json.encode { id = message.id, ok = false, error = "the answer cannot be sent: " .. why, code = "EBADMSG" }
   end
-  self.pipe:write(line .. "\n", function(err)
+  self.pipe:write(utf8.valid(line) .. "\n", function(err)
     if self.closed then return end
     if err then return self:close() end
     if self:waiting() == 0 then drained(self) end
@@ -153,17 +154,21 @@ local function take_line(self, line)
   handle(self, request)
 end
 
+-- What has been read is cut once: a copy of the rest for each line would hold up the master.
 local function take_lines(self)
+  local text, from = self.rest, 1
+  self.rest = ""
   while not self.closed and not self.paused do
-    local newline = self.rest:find("\n", 1, true)
-    if (newline or #self.rest) > LINE_BYTES then
+    local newline = text:find("\n", from, true)
+    if (newline or #text) - from >= LINE_BYTES then
       return self:give_up(("a line has at most %d bytes"):format(LINE_BYTES), "EMSGSIZE")
     end
-    if not newline then return end
-    local line = self.rest:sub(1, newline - 1)
-    self.rest = self.rest:sub(newline + 1)
+    if not newline then break end
+    local line = text:sub(from, newline - 1)
+    from = newline + 1
     if line:find("%S") then take_line(self, line) end
   end
+  self.rest = text:sub(from)
 end
 
 --- Begins, or goes on, to take what the client asks.
