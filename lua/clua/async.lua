@@ -9,6 +9,7 @@
 -- The loop goes on meanwhile; only the calling coroutine waits.
 -- @module clua.async
 
+local is_callable = require "clua.callable"
 local uv = require "luv"
 
 local async = {}
@@ -21,6 +22,12 @@ local function waiting_coroutine(name)
     error(name .. "() waits, so it must be called inside a coroutine (a handler of clua, or coroutine.wrap)", 3)
   end
   return co
+end
+
+local function check_function(name, fn)
+  if not is_callable(fn) then
+    error(("%s: a function that takes a callback is expected first, got %s"):format(name, type(fn)), 3)
+  end
 end
 
 -- The results of a started call: nil and a message without an exception is how luv says that it did not even start,
@@ -63,6 +70,7 @@ end
 -- could not start, that is, returned nil and a message
 -- @raise what fn raises; an error when called outside a coroutine
 function async.await(fn, ...)
+  check_function("async.await", fn)
   return wait(waiting_coroutine("async.await"), fn, ...)
 end
 
@@ -82,6 +90,7 @@ end
 -- @treturn string code, such as "ENOENT"
 -- @raise what fn raises; an error when called outside a coroutine
 function async.call(fn, ...)
+  check_function("async.call", fn)
   return settle(wait(waiting_coroutine("async.call"), fn, ...))
 end
 

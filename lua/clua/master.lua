@@ -8,6 +8,7 @@ local Control = require "clua.control"
 local core = require "clua.core.master"
 local host = require "clua.core.host"
 local Emitter = require "clua.emitter"
+local is_callable = require "clua.callable"
 local logs = require "clua.logs"
 local on_event = require "clua.master.events"
 local options = require "clua.options"
@@ -178,6 +179,9 @@ end
 -- @tparam[opt] string name
 -- @tparam[opt] function done done(failure or nil), for each registration
 function Master:reload(name, done)
+  if done ~= nil and not is_callable(done) then
+    usage.fail(1, "reload: done must be a function, got %s", type(done))
+  end
   if not self.running then usage.fail(1, "reload: the master has not been dispatched") end
   if self.stopping then return self end
   for _, registration in ipairs(name and { find(self, name, "reload") } or self.registrations) do
@@ -362,6 +366,7 @@ end
 -- @treturn table array of { name, ready, wanted, counters, exits, workers }
 -- @treturn table the master's own figures
 function Master:status()
+  if not self.running then usage.fail(1, "status: the master has not been dispatched") end
   return require("clua.status").of(self)
 end
 

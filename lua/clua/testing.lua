@@ -135,7 +135,7 @@ end
 -- @treturn Cluster fields `lines`, `addresses`, `pid`
 function testing.start(given)
   if type(given) == "string" then given = { script = given } end
-  options.check(given, KNOWN, "testing.start")
+  given = options.check(given, KNOWN, "testing.start")
   if (given.script == nil) == (given.serve == nil) then
     usage.fail(1, "testing.start: one of 'script' and 'serve' is needed")
   end
