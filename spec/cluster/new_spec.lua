@@ -94,6 +94,11 @@ describe("clua test", function()
     assert.equal(0, select(3, clua("test", "spec/a_spec.lua", "--output=TAP")))
   end)
 
+  it("says wrong use with a status of its own, and not with that of a spec that has failed", function()
+    local out, err, code = clua("test", "--nosuch")
+    assert.same({ "", "clua test: unknown/bad flag: --nosuch: see busted --help\n", 100 }, { out, err, code })
+  end)
+
   it("tells how to get busted when it is missing", function()
     local out, err, code = command.run("/usr/bin/env", { "-C", dir, "LUA_PATH=./?.lua", cluster.binary, "test" })
     assert.same({ "", 111 }, { out, code })

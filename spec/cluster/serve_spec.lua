@@ -121,7 +121,10 @@ describe("clua serve", function()
     refused("app.lua:1: .-\n +1 |  local = 1\n", path)
     cluster.write(path, "return 1\n")
     refused("listing is for directories", path, "--listing")
-    refused("malformed argument 'many'", path, "-w", "many")
+    for _, count in ipairs { "many", "1.5", "" } do
+      refused(("^clua serve: %%-w: the number of workers must be a whole number, got '%s'"):format(count), path, "-w",
+        count)
+    end
     refused("^clua serve: 'a:b' is no port", dir, "-p", "a:b")
     refused("^clua serve: '99999' is not a port", dir, "-p", "99999")
     uv.fs_unlink(path)
