@@ -203,10 +203,12 @@ end
 function Master:scale(name, count)
   local registration = find(self, name, "scale")
   if registration.builtin then usage.fail(1, "scale: '%s' is a worker of clua's own: there is one", name) end
-  if not self.running then usage.fail(1, "scale: the master has not been dispatched") end
-  if type(count) ~= "number" or count < 0 or count ~= math.floor(count) then
-    usage.fail(1, "scale: the number of workers must be a whole number, got %s", tostring(count))
+  local is_number = type(count) == "number"
+  if not is_number or not (count >= 0 and count < math.huge) or count ~= math.floor(count) then
+    usage.fail(1, "scale: the number of workers must be a whole number, 0 or more, got %s",
+      is_number and tostring(count) or ("a %s"):format(type(count)))
   end
+  if not self.running then usage.fail(1, "scale: the master has not been dispatched") end
   if not self.stopping then registration.supervisor:scale(count) end
   self.systemd:update()
   return self

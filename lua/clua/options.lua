@@ -82,7 +82,7 @@ function options.check(given, known, where, level)
       usage.fail(level, "%s: option '%s' must be %s, got %s", where, name, (wanted:gsub("|", " or ")), type(value))
     end
     if value == math.huge then usage.fail(level, "%s: option '%s' must be finite, got inf", where, name) end
-    if type(value) == "number" and not (value >= 0) then
+    if type(value) == "number" and (value ~= value or value < 0) then
       usage.fail(level, "%s: option '%s' must not be negative, got %s", where, name, tostring(value))
     end
   end

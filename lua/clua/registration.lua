@@ -58,6 +58,9 @@ local function pack_args(args)
     end
     parts[i] = tostring(value):gsub("%z", "") .. "\0"
   end
+  for key in pairs(args or {}) do
+    if parts[key] == nil then usage.fail(3, "register: args must be a list, got the key '%s'", tostring(key)) end
+  end
   local packed = table.concat(parts)
   if #packed > ARGS_BYTES then
     usage.fail(3, "register: args have %d bytes, at most %d can be passed", #packed, ARGS_BYTES)

@@ -28,6 +28,8 @@ testing.deadline = tonumber(os.getenv("CLUA_SPEC_DEADLINE")) or 20
 
 local KNOWN = { script = "string", serve = "string", args = "table", env = "table", cwd = "string" }
 
+local KNOWN_OF_REQUEST = { headers = "table", body = "string|table|function", listener = "integer" }
+
 local Cluster = {}
 Cluster.__index = Cluster
 testing.Cluster = Cluster
@@ -162,9 +164,15 @@ function testing.start(given)
   return self
 end
 
---- Sends it a signal, such as "sigusr1".
+--- Sends it a signal: "USR1", "SIGUSR1" or "sigusr1". Nothing, when it has ended.
 function Cluster:signal(name)
-  if not self.status then self.handle:kill(name) end
+  local full = type(name) == "string" and "sig" .. name:lower():gsub("^sig", "")
+  if not full or not uv.constants[full:upper()] then
+    usage.fail(1, "signal: a name such as 'USR1' is expected, got '%s'", tostring(name))
+  end
+  if self.status then return self end
+  local ok, message = self.handle:kill(full)
+  if not ok then error(("signal: cannot send %s: %s"):format(full:upper(), message), 2) end
   return self
 end
 
@@ -202,7 +210,7 @@ end
 -- @treturn table `status`, `headers`, `body`, and `json`, when it is JSON
 -- @raise no answer; the log is in the message
 function Cluster:request(method, path, given)
-  given = given or {}
+  given = options.check(given, KNOWN_OF_REQUEST, "request")
   local headers, body = {}, given.body
   if type(body) == "table" then
     headers["Content-Type"], body = "application/json", require("cjson").encode(body)

@@ -68,9 +68,11 @@ describe("clua test", function()
           local app = testing.start { serve = "app.lua", env = { WORD = "seven" } }
           local res = app:post("/x", { a = 1 }, { ["X-Y"] = "z" })
           assert.same({ 201, { body = '{"a":1}', method = "POST", word = "seven", y = "z" } }, { res.status, res.json })
-          local mark = app:mark()
-          app:signal "sigusr1"
-          app:wait_log("reload of %S+ done", mark)
+          for _, name in ipairs { "sigusr1", "SIGUSR1", "USR1" } do
+            local mark = app:mark()
+            app:signal(name)
+            app:wait_log("reload of %S+ done", mark)
+          end
           assert.equal(201, app:get("/").status)
           local ok, message = pcall(app.wait, app, function() return false end, "the impossible", 0.05)
           assert.is_false(ok)

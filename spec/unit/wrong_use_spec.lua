@@ -1,6 +1,7 @@
 -- Wrong use is an error that names the file and line of who has called, and not a line of clua's own.
 
 local async = require "clua.async"
+local connect = require "clua.connect"
 local http = require "clua.http"
 local loop = require "spec.support.loop"
 local mime = require "clua.mime"
@@ -9,7 +10,7 @@ local testing = require "clua.testing"
 
 local WAIT = 10 -- seconds that bound a hang
 
-local modules = { async = async, http = http, mime = mime, net = net, testing = testing }
+local modules = { async = async, connect = connect, http = http, mime = mime, net = net, testing = testing }
 setmetatable(modules, { __index = _G })
 
 -- The error of a file app.lua, which sees the modules and `more`.
@@ -107,6 +108,38 @@ describe("wrong use", function()
   it("of clua.mime and clua.testing", function()
     refuses("mime.type()", "mime.type: a path is expected, got nil")
     refuses("testing.start()", "testing.start: one of 'script' and 'serve' is needed")
+  end)
+
+  it("of the path of templates, by its own name", function()
+    refuses("connect.views()", "views(folder, options): folder must be the path of a directory, got nil")
+  end)
+
+  it("of a cluster of clua.testing", function()
+    local app = setmetatable({ addresses = {} }, testing.Cluster)
+    refuses("app:request('GET', '/', { listner = 5 })", "request: unknown option 'listner', did you mean 'listener'?",
+      { app = app })
+    refuses("app:signal('USR3')", "signal: a name such as 'USR1' is expected, got 'USR3'", { app = app })
+    refuses("app:signal(10)", "signal: a name such as 'USR1' is expected, got '10'", { app = app })
+    refuses("app:get('/', 5)", "request: option 'headers' must be table, got number", { app = app })
+  end)
+
+  it("of master:register", function()
+    local seen = { master = require("clua").Master() }
+    local function refuses_options(given, message)
+      refuses(("master:register('job', 'job.lua', %s)"):format(given), "register: " .. message, seen)
+    end
+    refuses_options("{ args = { a = 1 } }", "args must be a list, got the key 'a'")
+    refuses_options("{ args = { 'a', nil, 'c' } }", "args must be a list, got the key '3'")
+    refuses_options("{ hang_timeout = 1 / 0 }", "option 'hang_timeout' must be finite, got inf")
+    refuses("master:register({ 18081, 18081 }, 'job.lua')", "register: '18081' stands twice in the array", seen)
+  end)
+
+  it("of master:scale", function()
+    local seen = { master = require("clua").Master():register("job", "job.lua") }
+    for count, got in pairs { ["-1"] = "-1", ["1.5"] = "1.5", ["1 / 0"] = "inf", ["'2'"] = "a string" } do
+      refuses(("master:scale('job', %s)"):format(count),
+        "scale: the number of workers must be a whole number, 0 or more, got " .. got, seen)
+    end
   end)
 
   it("of master:reload", function()
