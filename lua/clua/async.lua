@@ -171,7 +171,8 @@ local function spawn(cmd, args, options, callback)
   end)
   if not child.handle then
     for _, pipe in pairs { stdout, stderr, stdin } do pipe:close() end
-    return callback(nil, message, code)
+    local where = options.cwd and " in " .. options.cwd or "" -- which may be what is missing
+    return callback(nil, ("cannot run %s%s: %s"):format(cmd, where, message), code)
   end
   read_stdout()
   read_stderr()

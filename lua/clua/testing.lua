@@ -155,7 +155,11 @@ function testing.start(given)
     self.over = self.open == 0
     wake(self)
   end)
-  if not handle then error("cannot start a cluster: " .. tostring(pid), 2) end
+  if not handle then
+    out:close()
+    err:close()
+    error(("cannot start a cluster%s: %s"):format(given.cwd and " in " .. given.cwd or "", tostring(pid)), 2)
+  end
   self.handle, self.pid = handle, pid
   started[#started + 1] = self
   read_lines(self, out)

@@ -108,6 +108,8 @@ describe("wrong use", function()
   it("of clua.mime and clua.testing", function()
     refuses("mime.type()", "mime.type: a path is expected, got nil")
     refuses("testing.start()", "testing.start: one of 'script' and 'serve' is needed")
+    refuses("testing.start { serve = 'app.lua', cwd = '/nonexistent' }",
+      "cannot start a cluster in /nonexistent: ENOENT: no such file or directory")
   end)
 
   it("of the path of templates, by its own name", function()
