@@ -108,6 +108,7 @@ end
 local function test(self)
   local found, message = upgrade.test(self)
   if not found then usage.refuse(message, "EADDRINUSE", EXIT_SYSTEM) end
+  for _, registration in ipairs(self.registrations) do running.tell_missing(self, registration) end
   print(found)
   os.exit(0)
 end
@@ -148,7 +149,10 @@ function Master:dispatch()
     registration.pool = core.pool(registration.options)
     self.by_pool[registration.pool] = registration
     running.supervise(self, registration)
-    if not state then running.watch(self, registration) end
+    if not state then
+      running.tell_missing(self, registration)
+      running.watch(self, registration)
+    end
   end
   if state then
     logs.open_access(self)

@@ -125,6 +125,7 @@ describe("clua serve", function()
       refused(("^clua serve: %%-w: the number of workers must be a whole number, got '%s'"):format(count), path, "-w",
         count)
     end
+    refused("^clua serve: %-%-also: cannot watch nosuchdir: ENOENT", dir, "--also", "nosuchdir")
     refused("^clua serve: 'a:b' is no port", dir, "-p", "a:b")
     refused("^clua serve: '99999' is not a port", dir, "-p", "99999")
     uv.fs_unlink(path)
@@ -279,6 +280,8 @@ describe("watch mode", function()
     uv.fs_mkdir(c.dir .. "/views", tonumber("755", 8))
     c:wait_log("reload of %S+ done", nil, 2)
     reloaded(function() cluster.write(c.dir .. "/views/a.html", "new") end, 3)
+    assert.equal(1, c:count("watch of %S+: /.*/views is not there; it is watched when it comes"))
+    assert.equal(0, c:count("words.txt is not there"))
     c:stop()
   end)
 

@@ -70,6 +70,10 @@ function serve.run(args)
     local chunk, problem = loadfile(path)
     if not chunk then return fail("%s", trace.syntax(problem, path)) end
   end
+  for _, also in ipairs(args.also) do
+    local there, why = uv.fs_stat(also)
+    if not there then return fail("--also: cannot watch %s: %s", also, why) end
+  end
   local ports = {}
   for i, port in ipairs(#args.port > 0 and args.port or { DEFAULT_ADDRESS }) do ports[i] = tonumber(port) or port end
   local master = require("clua").Master()
