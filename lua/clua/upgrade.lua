@@ -201,7 +201,7 @@ function upgrade.start(master)
   if not handle then
     for _, pipe in ipairs(pipes) do pipe:close() end
     timer:close()
-    message = ("cannot run the check, %s in %s: %s"):format(program, directory or ".", tostring(message))
+    message = ("cannot run the check: %s in %s: %s"):format(program, directory or ".", tostring(message))
     failed(master, message)
     return nil, message
   end

@@ -650,7 +650,7 @@ describe("an upgrade that fails its check", function()
   end)
 
   it("of a binary that is not there", function()
-    try(function(c) assert(uv.fs_unlink(c.dir .. "/clua")) end, "cannot run the check, .*/clua in /.*: ENOENT",
+    try(function(c) assert(uv.fs_unlink(c.dir .. "/clua")) end, "cannot run the check: .*/clua in /.*: ENOENT",
       mend_binary)
   end)
 
