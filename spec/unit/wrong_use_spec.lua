@@ -138,9 +138,9 @@ describe("wrong use", function()
 
   it("of master:scale", function()
     local seen = { master = require("clua").Master():register("job", "job.lua") }
-    for count, got in pairs { ["-1"] = "-1", ["1.5"] = "1.5", ["1 / 0"] = "inf", ["'2'"] = "a string" } do
-      refuses(("master:scale('job', %s)"):format(count),
-        "scale: the number of workers must be a whole number, 0 or more, got " .. got, seen)
+    for _, count in ipairs { "-1", "1.5", "1 / 0", "'2'" } do
+      local message = caught(("master:scale('job', %s)"):format(count), seen)
+      assert.truthy(message:find "^app.lua:1: scale: the number of workers must be a whole number.* 0 ", message)
     end
   end)
 
