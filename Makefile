@@ -23,7 +23,7 @@ UBSAN_OPTIONS ?= print_stacktrace=1:halt_on_error=1
 all: ## build build/clua (the default)
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-11s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "make %-14s%s\n", $$1, $$2 }'
 
 deps: ## install all that clua and its tools need (Debian packages)
 	@$(DEPS) build test lint bench
@@ -245,6 +245,8 @@ install: all
 	install -D -m 755 build/clua '$(DESTDIR)$(PREFIX)/bin/clua'
 	install -d '$(DESTDIR)$(PREFIX)/share/doc/clua'
 	install -m 644 README.md LICENSE '$(DESTDIR)$(PREFIX)/share/doc/clua'
+	for folder in lua src; do \
+		install -D -m 644 $$folder/README.md '$(DESTDIR)$(PREFIX)/share/doc/clua/'$$folder/README.md || exit 1; done
 	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	for unit in clua@.service clua@.socket; do \
 		sed 's|/usr/local/|$(PREFIX)/|' scripts/systemd/$$unit >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit && \

@@ -9,6 +9,7 @@
 -- The loop goes on meanwhile; only the calling coroutine waits.
 -- @module clua.async
 
+local is_callable = require "clua.callable"
 local uv = require "luv"
 local check_options = require("clua.options").check
 
@@ -22,6 +23,12 @@ local function waiting_coroutine(name)
     error(name .. "() waits, so it must be called inside a coroutine (a handler of clua, or coroutine.wrap)", 3)
   end
   return co
+end
+
+local function check_function(name, fn)
+  if not is_callable(fn) then
+    error(("%s: a function that takes a callback is expected first, got %s"):format(name, type(fn)), 3)
+  end
 end
 
 -- The results of a started call: nil and a message without an exception is how luv says that it did not even start,
@@ -64,6 +71,7 @@ end
 -- could not start, that is, returned nil and a message
 -- @raise what fn raises; an error when called outside a coroutine
 function async.await(fn, ...)
+  check_function("async.await", fn)
   return wait(waiting_coroutine("async.await"), fn, ...)
 end
 
@@ -83,6 +91,7 @@ end
 -- @treturn string code, such as "ENOENT"
 -- @raise what fn raises; an error when called outside a coroutine
 function async.call(fn, ...)
+  check_function("async.call", fn)
   return settle(wait(waiting_coroutine("async.call"), fn, ...))
 end
 
@@ -163,7 +172,8 @@ local function spawn(cmd, args, options, callback)
   end)
   if not child.handle then
     for _, pipe in pairs { stdout, stderr, stdin } do pipe:close() end
-    return callback(nil, message, code)
+    local where = options.cwd and " in " .. options.cwd or "" -- which may be what is missing
+    return callback(nil, ("cannot run %s%s: %s"):format(cmd, where, message), code)
   end
   read_stdout()
   read_stderr()

@@ -51,6 +51,16 @@ function cli.parser(name)
   return parser:help_max_width(HELP_COLUMNS)
 end
 
+-- argparse takes a negative number for an option, and guesses on a line of its own.
+local function explain(message, words)
+  if message:find "^unknown option '%-%d" then
+    for _, word in ipairs(words) do
+      if word:find "^%-%d" then return ("'%s' is no option, and no number may be negative"):format(word) end
+    end
+  end
+  return (message:gsub("\nDid you mean", ", did you mean"))
+end
+
 local function fail(name, message)
   io.stderr:write(("clua %s: %s: see clua %s --help\n"):format(name, message, name))
   os.exit(EXIT_USAGE)
@@ -68,7 +78,7 @@ function cli.find(name)
   return function(...)
     local parser = cli.parser(name)
     local ok, args = parser:pparse { ... }
-    if not ok then fail(name, args) end
+    if not ok then fail(name, explain(args, { ... })) end
     local status = cli.command(name).run(args)
     if status then os.exit(status) end
   end

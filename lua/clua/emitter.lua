@@ -30,10 +30,14 @@ end
 --- Calls fn(...) at every emit of the event.
 -- @tparam string event
 -- @tparam function fn or whatever can be called
+-- @tparam[opt=1] number level for a method that calls this one: whose line an error names, 1 is who calls on()
 -- @return self
-function Emitter:on(event, fn)
-  if type(event) ~= "string" then error("on: event must be a string, got " .. type(event), 2) end
-  if not is_callable(fn) then error("on: a function is expected for event '" .. event .. "', got " .. type(fn), 2) end
+function Emitter:on(event, fn, level)
+  level = (level or 1) + 1
+  if type(event) ~= "string" then error("on: event must be a string, got " .. type(event), level) end
+  if not is_callable(fn) then
+    error("on: a function is expected for event '" .. event .. "', got " .. type(fn), level)
+  end
   local all = rawget(self, "_handlers")
   if not all then
     all = {}
@@ -47,13 +51,13 @@ function Emitter:on(event, fn)
 end
 
 --- The same, once.
-function Emitter:once(event, fn)
-  if not is_callable(fn) then error("once: a function is expected, got " .. type(fn), 2) end
+function Emitter:once(event, fn, level)
+  if not is_callable(fn) then error("once: a function is expected, got " .. type(fn), (level or 1) + 1) end
   local function wrapper(...)
     self:off(event, wrapper)
     return fn(...)
   end
-  return self:on(event, wrapper)
+  return self:on(event, wrapper, level) -- a tail call: the level is the same
 end
 
 --- Removes one handler, or all of the event.

@@ -87,12 +87,12 @@ local Events = {}
 --- req: "data", "end", "error" (the body), "close" (the client has gone before the answer). res: "finish", "drain",
 -- "close".
 function Events:on(event, fn)
-  events_of(self):on(event, fn)
+  events_of(self):on(event, fn, 2)
   return self
 end
 
 function Events:once(event, fn)
-  events_of(self):once(event, fn)
+  events_of(self):once(event, fn, 2)
   return self
 end
 
@@ -119,14 +119,14 @@ for name, method in pairs(Events) do
 end
 
 function Request:on(event, fn)
-  events_of(self):on(event, fn)
+  events_of(self):on(event, fn, 2)
   if event == "data" or event == "end" then start_pump(self) end
   return self
 end
 Request.addListener = Request.on
 
 function Request:once(event, fn)
-  events_of(self):once(event, fn)
+  events_of(self):once(event, fn, 2)
   if event == "data" or event == "end" then start_pump(self) end
   return self
 end
@@ -224,7 +224,7 @@ end
 --- "request" (req, res), "connection" (socket, before it is served), "upgrade" (req, socket, bytes already read),
 -- "error" (message with traceback, req, res): a handler has raised an error; without res: a listener of "upgrade".
 function Server:on(event, fn)
-  Emitter.on(self, event, fn)
+  Emitter.on(self, event, fn, 2)
   update_handlers(self)
   return self
 end

@@ -8,6 +8,7 @@ local Control = require "clua.control"
 local core = require "clua.core.master"
 local host = require "clua.core.host"
 local Emitter = require "clua.emitter"
+local is_callable = require "clua.callable"
 local logs = require "clua.logs"
 local on_event = require "clua.master.events"
 local options = require "clua.options"
@@ -107,6 +108,7 @@ end
 local function test(self)
   local found, message = upgrade.test(self)
   if not found then usage.refuse(message, "EADDRINUSE", EXIT_SYSTEM) end
+  for _, registration in ipairs(self.registrations) do running.tell_missing(self, registration) end
   print(found)
   os.exit(0)
 end
@@ -147,7 +149,10 @@ function Master:dispatch()
     registration.pool = core.pool(registration.options)
     self.by_pool[registration.pool] = registration
     running.supervise(self, registration)
-    if not state then running.watch(self, registration) end
+    if not state then
+      running.tell_missing(self, registration)
+      running.watch(self, registration)
+    end
   end
   if state then
     logs.open_access(self)
@@ -178,6 +183,9 @@ end
 -- @tparam[opt] string name
 -- @tparam[opt] function done done(failure or nil), for each registration
 function Master:reload(name, done)
+  if done ~= nil and not is_callable(done) then
+    usage.fail(1, "reload: done must be a function, got %s", type(done))
+  end
   if not self.running then usage.fail(1, "reload: the master has not been dispatched") end
   if self.stopping then return self end
   for _, registration in ipairs(name and { find(self, name, "reload") } or self.registrations) do
@@ -199,8 +207,8 @@ end
 function Master:scale(name, count)
   local registration = find(self, name, "scale")
   if registration.builtin then usage.fail(1, "scale: '%s' is a worker of clua's own: there is one", name) end
-  if not self.running then usage.fail(1, "scale: the master has not been dispatched") end
   Registration.count(count, "scale: the number of workers", 2)
+  if not self.running then usage.fail(1, "scale: the master has not been dispatched") end
   if not self.stopping then registration.supervisor:scale(count) end
   self.systemd:update()
   return self
@@ -360,6 +368,7 @@ end
 -- @treturn table array of { name, ready, wanted, counters, exits, workers }
 -- @treturn table the master's own figures
 function Master:status()
+  if not self.running then usage.fail(1, "status: the master has not been dispatched") end
   return require("clua.status").of(self)
 end
 

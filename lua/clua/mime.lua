@@ -59,6 +59,7 @@ end)
 -- @tparam string path a path, a file name or ".extension"; only what follows the last dot of the last segment counts
 -- @treturn string the type, with `; charset=utf-8` for text; mime.default when the extension is unknown
 function mime.type(path)
+  if type(path) ~= "string" then error("mime.type: a path is expected, got " .. type(path), 2) end
   return complete[mime.types[extension_of(path)] or mime.default]
 end
 

@@ -17,7 +17,7 @@ local function one(name)
   end
   if type(name) ~= "string" or name == "" then
     return nil, "a name is a port, an array of ports, 'host:port', '[v6]:port', a socket path or a word, not "
-      .. type(name)
+      .. (name == "" and "an empty string" or type(name))
   end
   local path = name:match("^unix:(.+)$") or name:match("^%.?%.?/.+$")
   if path then return { { path = path } } end
@@ -31,6 +31,11 @@ local function one(name)
   end
   if name:match("^[%a_][%w_.%-]*$") then return {} end
   return nil, ("'%s' is no port, 'host:port', '[v6]:port', socket path or plain word"):format(name)
+end
+
+-- Two sockets cannot have one address; of port 0 each gets another one.
+local function is_same(a, b)
+  return a.host == b.host and a.port == b.port and a.path == b.path and a.port ~= 0
 end
 
 --- Parses a name.
@@ -50,6 +55,9 @@ function names.parse(name)
     local specs, message = one(part)
     if not specs then return nil, message end
     if #specs == 0 then return nil, ("'%s' in an array is no address"):format(tostring(part)) end
+    for _, other in ipairs(all) do
+      if is_same(other, specs[1]) then return nil, ("'%s' stands twice in the array"):format(tostring(part)) end
+    end
     all[#all + 1], texts[i] = specs[1], tostring(part)
   end
   return all, table.concat(texts, ",")

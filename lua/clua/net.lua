@@ -261,14 +261,20 @@ function Server:_accept()
   end)
 end
 
-local function bind(given)
+local function bind(given, level)
   local handle, ok, message, code
   if given.path then
     handle = uv.new_pipe(false)
     ok, message, code = handle:bind(given.path)
   else
     handle = uv.new_tcp()
-    ok, message, code = handle:bind(given.host or "127.0.0.1", given.port)
+    local host = given.host or "127.0.0.1"
+    local is_address
+    is_address, ok, message, code = pcall(handle.bind, handle, host, given.port)
+    if not is_address then
+      handle:close()
+      error(("listen: host must be an address, such as 127.0.0.1 or ::, got '%s'"):format(host), level + 1)
+    end
     -- libuv keeps EADDRINUSE to itself until later.
     if ok then ok, message, code = handle:getsockname() end
   end
@@ -286,7 +292,7 @@ end
 function Server:listen(where)
   local given = check_where(where, "listen", 2)
   if self._poll then error("listen: this server listens already", 2) end
-  local handle, message, code = bind(given)
+  local handle, message, code = bind(given, 2)
   if not handle then return nil, ("cannot listen on %s: %s"):format(where_of(given), message), code end
   self._handle, self._fd = handle, handle:fileno()
   self._poll = uv.new_poll(self._fd)
@@ -315,6 +321,7 @@ end
 --- net.createServer(fn):listen(where).
 -- @return as Server:listen
 function net.listen(where, fn)
+  if fn ~= nil and type(fn) ~= "function" then error("listen: fn must be a function, got " .. type(fn), 2) end
   return net.createServer(fn):listen(where)
 end
 

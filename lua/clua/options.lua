@@ -35,7 +35,8 @@ function options.nearest(name, known)
     local d = distance(name:lower(), candidate:lower())
     if not best or d < best_distance then best, best_distance = candidate, d end
   end
-  if best and best_distance <= math.max(2, math.floor(#name / 3)) then return best end
+  -- Every short word is near to every other: something of the name must be left.
+  if best and best_distance < #name and best_distance <= math.max(2, math.floor(#name / 3)) then return best end
   return nil
 end
 
@@ -80,7 +81,8 @@ function options.check(given, known, where, level)
     if not has_type(value, wanted) then
       usage.fail(level, "%s: option '%s' must be %s, got %s", where, name, (wanted:gsub("|", " or ")), type(value))
     end
-    if type(value) == "number" and not (value >= 0 and value < math.huge) then
+    if value == math.huge then usage.fail(level, "%s: option '%s' must be finite, got inf", where, name) end
+    if type(value) == "number" and (value ~= value or value < 0) then
       usage.fail(level, "%s: option '%s' must not be negative, got %s", where, name, tostring(value))
     end
   end

@@ -69,6 +69,9 @@ local function pack_args(args)
     end
     parts[i] = tostring(value):gsub("%z", "") .. "\0"
   end
+  for key in pairs(args or {}) do
+    if parts[key] == nil then usage.fail(3, "register: args must be a list, got the key '%s'", tostring(key)) end
+  end
   local packed = table.concat(parts)
   if #packed > ARGS_BYTES then
     usage.fail(3, "register: args have %d bytes, at most %d can be passed", #packed, ARGS_BYTES)
@@ -76,10 +79,11 @@ local function pack_args(args)
   return packed, #parts
 end
 
--- A number would be a decimal one, and 660 is octal 1224.
+-- As chmod(2) has it, or as chmod(1) writes it: who writes 660 means the latter, but it is octal 1224.
 local function socket_mode(mode, where)
   if mode == nil then return nil end
-  local number = type(mode) == "string" and tonumber(mode, 8)
+  local number = mode
+  if type(mode) == "string" then number = tonumber(mode, 8) end
   if not number or number < 0 or number > 511 then
     usage.fail(3, "%s 'mode' must be an octal string like '0660', got %s", where,
       type(mode) == "string" and "'" .. mode .. "'" or "the number " .. mode)

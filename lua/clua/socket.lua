@@ -88,7 +88,7 @@ end
 
 --- Adds a handler; one for `data` starts reading, and gets first what has been read and not taken. See clua.emitter.
 function Socket:on(event, fn)
-  Emitter.on(self, event, fn)
+  Emitter.on(self, event, fn, 2)
   if event == "data" then self:resume() end
   return self
 end
@@ -128,6 +128,7 @@ end
 --- Puts bytes back in front of what will be read next.
 -- @tparam string bytes
 function Socket:unshift(bytes)
+  if type(bytes) ~= "string" then error("unshift: a string is expected, got " .. type(bytes), 2) end
   buffering.unshift(self, bytes)
   if self:listenerCount("data") > 0 then deliver_later(self) end
 end

@@ -28,6 +28,8 @@ testing.deadline = tonumber(os.getenv("CLUA_SPEC_DEADLINE")) or 20
 
 local KNOWN = { script = "string", serve = "string", args = "table", env = "table", cwd = "string" }
 
+local KNOWN_OF_REQUEST = { headers = "table", body = "string|table|function", listener = "integer" }
+
 local Cluster = {}
 Cluster.__index = Cluster
 testing.Cluster = Cluster
@@ -135,7 +137,7 @@ end
 -- @treturn Cluster fields `lines`, `addresses`, `pid`
 function testing.start(given)
   if type(given) == "string" then given = { script = given } end
-  options.check(given, KNOWN, "testing.start")
+  given = options.check(given, KNOWN, "testing.start")
   if (given.script == nil) == (given.serve == nil) then
     usage.fail(1, "testing.start: one of 'script' and 'serve' is needed")
   end
@@ -153,7 +155,11 @@ function testing.start(given)
     self.over = self.open == 0
     wake(self)
   end)
-  if not handle then error("cannot start a cluster: " .. tostring(pid), 2) end
+  if not handle then
+    out:close()
+    err:close()
+    error(("cannot start a cluster%s: %s"):format(given.cwd and " in " .. given.cwd or "", tostring(pid)), 2)
+  end
   self.handle, self.pid = handle, pid
   started[#started + 1] = self
   read_lines(self, out)
@@ -162,9 +168,15 @@ function testing.start(given)
   return self
 end
 
---- Sends it a signal, such as "sigusr1".
+--- Sends it a signal: "USR1", "SIGUSR1" or "sigusr1". Nothing, when it has ended.
 function Cluster:signal(name)
-  if not self.status then self.handle:kill(name) end
+  local full = type(name) == "string" and "sig" .. name:lower():gsub("^sig", "")
+  if not full or not uv.constants[full:upper()] then
+    usage.fail(1, "signal: a name such as 'USR1' is expected, got '%s'", tostring(name))
+  end
+  if self.status then return self end
+  local ok, message = self.handle:kill(full)
+  if not ok then error(("signal: cannot send %s: %s"):format(full:upper(), message), 2) end
   return self
 end
 
@@ -202,7 +214,7 @@ end
 -- @treturn table `status`, `headers`, `body`, and `json`, when it is JSON
 -- @raise no answer; the log is in the message
 function Cluster:request(method, path, given)
-  given = given or {}
+  given = options.check(given, KNOWN_OF_REQUEST, "request")
   local headers, body = {}, given.body
   if type(body) == "table" then
     headers["Content-Type"], body = "application/json", require("cjson").encode(body)

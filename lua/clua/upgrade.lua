@@ -190,9 +190,10 @@ function upgrade.start(master)
     timer:close()
     checked(master, status, table.concat(output))
   end
+  local program, _, _, directory = core.program()
   local handle, message
-  handle, message = uv.spawn((core.program()), {
-    args = args, stdio = { nil, pipes[1], pipes[2] }, env = test_environment(master), cwd = (select(4, core.program())),
+  handle, message = uv.spawn(program, {
+    args = args, stdio = { nil, pipes[1], pipes[2] }, env = test_environment(master), cwd = directory,
   }, function(code, signal)
     status = signal ~= 0 and 128 + signal or code
     handle:close()
@@ -201,7 +202,8 @@ function upgrade.start(master)
   if not handle then
     for _, pipe in ipairs(pipes) do pipe:close() end
     timer:close()
-    failed(master, "cannot run the check: " .. tostring(message))
+    message = ("cannot run the check: %s in %s: %s"):format(program, directory or ".", tostring(message))
+    failed(master, message)
     return nil, message
   end
   master.upgrading = handle

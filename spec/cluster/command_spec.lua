@@ -27,6 +27,10 @@ describe("clua COMMAND", function()
     local out, err, code = clua "halp"
     assert.same({ "", "clua: no file of this name, and no command 'halp', did you mean 'help'?\n", 100 },
       { out, err, code })
+    for _, word in ipairs { "", "-", "x", "zz" } do
+      err = select(2, clua(word))
+      assert.equal(("clua: no file of this name, and no command '%s': clua help lists them\n"):format(word), err)
+    end
     out, err, code = clua("help", "qqqqqqq")
     assert.same({ "", "clua help: no command 'qqqqqqq': clua help lists them\n", 100 }, { out, err, code })
   end)
@@ -35,6 +39,17 @@ describe("clua COMMAND", function()
     local out, err, code = clua("help", "--colour")
     assert.same({ "", 100 }, { out, code })
     assert.equal("clua help: unknown option '--colour': see clua help --help\n", err)
+    err = select(2, clua("serve", "--wach", "."))
+    assert.equal("clua serve: unknown option '--wach', did you mean '--watch'?: see clua serve --help\n", err)
+  end)
+
+  it("of a negative number says that there is none", function()
+    for _, words in ipairs { { "scale", "web", "-12" }, { "logs", "-n", "-12" }, { "serve", "-w", "-12", "." } } do
+      local out, err, code = clua(unpack(words))
+      local message = ("clua %s: '-12' is no option, and no number may be negative: see clua %s --help\n"):format(
+        words[1], words[1])
+      assert.same({ "", message, 100 }, { out, err, code })
+    end
   end)
 
   it("is a script when it has a slash or a dot", function()

@@ -53,9 +53,27 @@ describe("make install", function()
     file:close()
   end)
 
+  it("brings the documentation, whose links lead to files", function()
+    local doc = dir .. "/usr/share/doc/clua/"
+    for _, folder in ipairs { "", "lua/", "src/" } do
+      local file = assert(io.open(doc .. folder .. "README.md"))
+      for link in file:read("*a"):gmatch("%]%(([^)#:]+)%)") do
+        assert.truthy(uv.fs_stat(doc .. folder .. link), folder .. "README.md links to " .. link)
+      end
+      file:close()
+    end
+  end)
+
   it("is undone by make uninstall", function()
     make "uninstall"
     local left = run(("find %s -type f"):format(dir))
     assert.equal("", left)
+  end)
+end)
+
+describe("make help", function()
+  it("keeps the names of the targets apart from what it says of them", function()
+    local output = run "env -u MAKEFLAGS -u MAKELEVEL make -s help"
+    assert.truthy(output:find("\nmake guard%-update +write"), output)
   end)
 end)

@@ -68,9 +68,11 @@ describe("clua test", function()
           local app = testing.start { serve = "app.lua", env = { WORD = "seven" } }
           local res = app:post("/x", { a = 1 }, { ["X-Y"] = "z" })
           assert.same({ 201, { body = '{"a":1}', method = "POST", word = "seven", y = "z" } }, { res.status, res.json })
-          local mark = app:mark()
-          app:signal "sigusr1"
-          app:wait_log("reload of %S+ done", mark)
+          for _, name in ipairs { "sigusr1", "SIGUSR1", "USR1" } do
+            local mark = app:mark()
+            app:signal(name)
+            app:wait_log("reload of %S+ done", mark)
+          end
           assert.equal(201, app:get("/").status)
           local ok, message = pcall(app.wait, app, function() return false end, "the impossible", 0.05)
           assert.is_false(ok)
@@ -92,6 +94,11 @@ describe("clua test", function()
     assert.same({ "", 1 }, { err, code })
     assert.truthy(out:find("1 success / 1 failure / 0 errors", 1, true), out)
     assert.equal(0, select(3, clua("test", "spec/a_spec.lua", "--output=TAP")))
+  end)
+
+  it("says wrong use with a status of its own, and not with that of a spec that has failed", function()
+    local out, err, code = clua("test", "--nosuch")
+    assert.same({ "", "clua test: unknown/bad flag: --nosuch: see busted --help\n", 100 }, { out, err, code })
   end)
 
   it("tells how to get busted when it is missing", function()

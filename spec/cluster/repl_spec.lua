@@ -108,6 +108,11 @@ describe("clua repl", function()
     assert.same({ "the chunk has no end\n", "", 0 }, { out, err, code })
   end)
 
+  it("says in one line that it cannot load a module", function()
+    local out, err, code = command.run(cluster.binary, { "repl", "-l", "no.such" })
+    assert.same({ "", "clua: --require no.such: module 'no.such' not found\n", 100 }, { out, err, code })
+  end)
+
   if not command.exists "tmux" then
     pending("in a terminal: tmux is not installed")
     return

@@ -121,7 +121,11 @@ describe("clua serve", function()
     refused("app.lua:1: .-\n +1 |  local = 1\n", path)
     cluster.write(path, "return 1\n")
     refused("listing is for directories", path, "--listing")
-    refused("malformed argument 'many'", path, "-w", "many")
+    for _, count in ipairs { "many", "1.5", "" } do
+      refused(("^clua serve: %%-w: the number of workers must be a whole number, got '%s'"):format(count), path, "-w",
+        count)
+    end
+    refused("^clua serve: %-%-also: cannot watch nosuchdir: ENOENT", dir, "--also", "nosuchdir")
     refused("^clua serve: 'a:b' is no port", dir, "-p", "a:b")
     refused("^clua serve: '99999' is not a port", dir, "-p", "99999")
     refused("^clua serve: %-p localhost: no address, .*: give a port, host:port", dir, "-p", "localhost")
@@ -297,6 +301,8 @@ describe("watch mode", function()
     uv.fs_mkdir(c.dir .. "/views", tonumber("755", 8))
     c:wait_log("reload of %S+ done", nil, 2)
     reloaded(function() cluster.write(c.dir .. "/views/a.html", "new") end, 3)
+    assert.equal(1, c:count("watch of %S+: /.*/views is not there; it is watched when it comes"))
+    assert.equal(0, c:count("words.txt is not there"))
     c:stop()
   end)
 

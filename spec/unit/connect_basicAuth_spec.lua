@@ -64,7 +64,7 @@ describe("clua.connect.basicAuth", function()
 
   it("refuses wrong options", function()
     for given, wanted in pairs {
-      [{}] = "either", [{ users = USERS, authorize = print }] = "either", [{ users = { "ann" } }] = "name = password",
+      [{}] = "either", [{ users = USERS, authorize = print }] = "not both", [{ users = { "ann" } }] = "name = password",
       [{ users = { ["a:b"] = "x" } }] = "holds no ':'", [{ users = {}, realm = "a\r\nX: 1" }] = "control bytes",
       [{ user = {} }] = "did you mean 'users'",
     } do

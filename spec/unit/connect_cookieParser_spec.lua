@@ -76,6 +76,17 @@ describe("clua.http.cookie", function()
       assert.is_false(ok)
       assert.truthy(tostring(message):find("connect_cookieParser_spec.lua:%d+: .*did you mean 'maxAge'"))
     end)
+
+    it("more bytes of name and value than browsers take, at the caller's line", function()
+      local res = fakes.response()
+      res:setCookie("a", ("x"):rep(4095))
+      for value, bytes in pairs { [("x"):rep(4096)] = 4097, [("\n"):rep(1366)] = 4099 } do
+        local ok, message = pcall(function() cookie.set(res, "a", value) end)
+        assert.is_false(ok)
+        assert.truthy(message:find(("connect_cookieParser_spec.lua:%%d+: setCookie 'a': .* %d bytes"):format(bytes)),
+          message)
+      end
+    end)
   end)
 
   it("adds a line for each cookie, and one only for the same name, domain and path", function()

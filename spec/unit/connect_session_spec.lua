@@ -170,6 +170,15 @@ describe("clua.connect.session", function()
 end)
 
 describe("clua.connect.memory_store", function()
+  it("refuses what is no number of sessions", function()
+    for _, max in ipairs { "x", -1, 0, 0 / 0 } do
+      local ok, message = pcall(function() memory_store(max) end)
+      assert.is_false(ok)
+      assert.truthy(tostring(message):find("connect_session_spec.lua:%d+: memory_store%(max%): a number"),
+        tostring(message))
+    end
+  end)
+
   local time, store
 
   before_each(function()

@@ -22,6 +22,31 @@ local function whole()
   return root
 end
 
+-- The words that an argument of a command may be, or nil.
+local function words_of(parser)
+  if parser._name == "help" then return require("clua.cli").commands end
+  for _, argument in ipairs(parser._arguments) do
+    if argument._choices then return argument._choices end
+  end
+end
+
+-- argparse offers the values of options only, and the options of clua itself behind a command, too, which refuses them.
+local function bash(root)
+  local cases = {}
+  for _, parser in ipairs(root._commands) do
+    local words = words_of(parser)
+    if words then
+      cases[#cases + 1] = ('        %s) COMPREPLY=($(compgen -W "%s" -- "$cur")) ;;\n'):format(parser._name,
+        table.concat(words, " "))
+    end
+  end
+  local all = '\n    case "$cmd" in\n' .. table.concat(cases) .. "    esac\n"
+  local text, options = root:get_bash_complete():gsub('opts="%$opts ', 'opts="')
+  local whole_text, ends = text:gsub('\n    if %[%[ "%$cur" = %-', function(found) return all .. found end)
+  assert(options == #root._commands and ends == 1, "argparse writes something else for bash")
+  return whole_text
+end
+
 -- The first word may be a script, too. (bash offers files by itself where there is no command.)
 local function zsh(root)
   local text, count = root:get_zsh_complete():gsub('\n  _describe "command" commands\n', function(found)
@@ -33,7 +58,7 @@ end
 
 function completion.run(args)
   local root = whole()
-  io.stdout:write(args.shell == "bash" and root:get_bash_complete() or zsh(root), "\n")
+  io.stdout:write(args.shell == "bash" and bash(root) or zsh(root), "\n")
   return 0
 end
 

@@ -134,6 +134,17 @@ local function check(args)
   end
 end
 
+local function load_modules(names)
+  for _, name in ipairs(names) do
+    local ok, found = pcall(require, name)
+    if not ok then
+      found = tostring(found):gsub("^(module '.-' not found):\n.*", "%1")
+      usage.refuse(("--require %s: %s"):format(name, found))
+    end
+    _G[name] = found
+  end
+end
+
 local function is_tty()
   return uv.guess_handle(0) == "tty"
 end
@@ -155,7 +166,7 @@ function repl.run(args)
   check(args)
   if args.worker then return talk_to_worker(args) end
   local core = require "clua.repl"
-  for _, name in ipairs(args.require) do _G[name] = require(name) end
+  load_modules(args.require)
   if is_tty() then print("clua: Lua on the event loop. Ctrl-D ends it.") end
   repl.talk(core.evaluator(_G, true), function(prefix) return core.complete(prefix) end, function() os.exit(0) end)
 end

@@ -9,13 +9,18 @@ local serve = { summary = "serve an app, a worker script or a directory" }
 local EXIT_USAGE = 100
 local DEFAULT_ADDRESS = "127.0.0.1:8080"
 
+local function count(word)
+  if word:find "^%d+$" then return tonumber(word) end
+  return nil, ("-w: the number of workers must be a whole number, got '%s'"):format(word)
+end
+
 function serve.configure(parser)
   parser:argument("path", "a Lua file that returns function(req, res), an app of clua.connect or that calls"
     .. " cluster.ready(); or a directory")
   parser:argument("args", "what the file gets as its `...`"):args "*"
   parser:option("-p --port", "port, host:port or path of a unix socket; may be given again (default: "
     .. DEFAULT_ADDRESS .. ")"):argname("PORT"):count "*"
-  parser:option("-w --workers", "how many (default: one for each processor)"):argname("N"):convert(tonumber)
+  parser:option("-w --workers", "how many (default: one for each processor)"):argname("N"):convert(count)
   parser:flag("--watch", "reload when the file, or a module that it has loaded, is changed")
   parser:option("--also", "watch this file or directory, too"):argname("PATH"):count "*"
   parser:flag("--livereload", "with --watch, and the page in the browser loads itself again")
@@ -65,6 +70,10 @@ function serve.run(args)
     path = require("clua.registration").absolute(args.path) -- links are seen as they are named
     local chunk, problem = loadfile(path)
     if not chunk then return fail("%s", trace.syntax(problem, path)) end
+  end
+  for _, also in ipairs(args.also) do
+    local there, why = uv.fs_stat(also)
+    if not there then return fail("--also: cannot watch %s: %s", also, why) end
   end
   local ports = {}
   for i, port in ipairs(#args.port > 0 and args.port or { DEFAULT_ADDRESS }) do

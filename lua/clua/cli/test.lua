@@ -3,6 +3,7 @@
 
 local test = { summary = "run the specs of a project (busted)" }
 
+local EXIT_USAGE = 100
 local EXIT_SYSTEM = 111
 
 function test.configure(parser)
@@ -14,6 +15,23 @@ local function missing(message)
   io.stderr:write("clua test: busted is not there: install the package lua-busted, or `luarocks install busted`\n")
   io.stderr:write((message:match("^[^\n]*") or "") .. "\n")
   return EXIT_SYSTEM
+end
+
+-- busted ends with 1 for an option that it does not know, too, as if a spec had failed.
+local function refuse_wrong_options()
+  local make = require "busted.modules.cli"
+  package.loaded["busted.modules.cli"] = function(given)
+    local cli = make(given)
+    local parse = cli.parse
+    function cli:parse(words)
+      local found, message = parse(self, words)
+      if found then return found end
+      io.stderr:write("clua test: ", (message:gsub("^[^:]*: error: ", ""):gsub("; re%-run.*", "")),
+        ": see busted --help\n")
+      os.exit(EXIT_USAGE)
+    end
+    return cli
+  end
 end
 
 function test.run(args)
@@ -33,6 +51,7 @@ function test.run(args)
     testing.cleanup()
     os.exit(code == 0 and 0 or 1) -- and not the number of failures, which is 0 when there are 256
   end
+  refuse_wrong_options()
   _G.arg = { [0] = "clua test", unpack(args.args) }
   require("busted.runner") { standalone = false }
   testing.cleanup()

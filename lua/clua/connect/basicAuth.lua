@@ -48,8 +48,11 @@ end
 -- @raise wrong options
 return function(given)
   local settings = options.complete(options.check(given, KNOWN, NAME), DEFAULTS)
-  if (settings.users == nil) == (settings.authorize == nil) then
+  if settings.users == nil and settings.authorize == nil then
     usage.fail(1, "%s: either 'users' or 'authorize' is needed", NAME)
+  end
+  if settings.users and settings.authorize then
+    usage.fail(1, "%s: give 'users' or 'authorize', not both", NAME)
   end
   if settings.users then check_users(settings.users) end
   if settings.realm:find("%c") then usage.fail(1, "%s: option 'realm' may hold no control bytes", NAME) end

@@ -10,6 +10,7 @@
 --     store:destroy(id)                 -> as set; an unknown id is no error
 -- @module clua.connect.memory_store
 
+local usage = require "clua.usage"
 local uv = require "luv"
 
 local Store = {}
@@ -78,6 +79,9 @@ end
 -- @tparam[opt=10000] number max sessions; one more, and the one that was not used for the longest time goes
 -- @tparam[opt] function clock seconds, for specs
 return function(max, clock)
+  if max ~= nil and not (type(max) == "number" and max >= 1) then
+    usage.fail(1, "memory_store(max): a number of sessions, 1 or more, is expected, got %s", tostring(max))
+  end
   local head = { expires = math.huge }
   head.before, head.after = head, head
   return setmetatable({ entries = {}, count = 0, head = head, max = max or 10000, clock = clock or now }, Store)

@@ -77,10 +77,11 @@ end
 -- @tparam string name of the function that was called, for the message
 -- @tparam string path
 -- @tparam number level as for usage.fail, in the caller
+-- @tparam[opt="root"] string what the argument is called there
 -- @treturn string
-function root.real(name, path, level)
+function root.real(name, path, level, what)
   if type(path) ~= "string" then
-    usage.fail(level + 1, "%s: root must be the path of a directory, got %s", name, type(path))
+    usage.fail(level + 1, "%s: %s must be the path of a directory, got %s", name, what or "root", type(path))
   end
   local real, message = uv.fs_realpath(path)
   if not real then usage.fail(level + 1, "%s: %s", name, message) end

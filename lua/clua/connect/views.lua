@@ -133,7 +133,7 @@ return function(folder, given)
     usage.fail(1, "%s: option 'extension' is like '.html', got '%s'", NAME, given.extension)
   end
   local self = setmetatable({
-    folder = root_of.real(NAME, folder, 1), extension = given.extension or ".html", cache = cache, known = {},
+    folder = root_of.real(NAME, folder, 1, "folder"), extension = given.extension or ".html", cache = cache, known = {},
     globals = given.globals or {},
   }, Views)
   local function render(res, name, values, status)

@@ -245,6 +245,7 @@ local function start(request, fn)
   return self
 end
 
+-- It is called in tail position, so that there is no frame between it and the caller, who is at level 1.
 local function perform(given, fn, level)
   if fn ~= nil and type(fn) ~= "function" then error("request: fn must be a function, got " .. type(fn), level + 1) end
   local request = prepare(given, level + 1)
@@ -267,7 +268,7 @@ end
 --   ...
 function client.request(given, fn)
   if type(given) == "string" then given = { url = given } end
-  return perform(given, fn, 2)
+  return perform(given, fn, 1)
 end
 
 --- The same with GET.
@@ -278,9 +279,10 @@ function client.get(address, given, fn)
   if type(given) == "function" and fn == nil then
     given, fn = nil, given
   end
+  if given ~= nil and type(given) ~= "table" then error("get: options must be a table, got " .. type(given), 2) end
   local all = { url = address, method = "GET" }
   for name, value in pairs(given or {}) do all[name] = value end
-  return perform(all, fn, 2)
+  return perform(all, fn, 1)
 end
 
 return client

@@ -11,6 +11,7 @@ local KNOWN = {
   domain = "string", encode = "boolean", expires = "number", httpOnly = "boolean", maxAge = "number",
   partitioned = "boolean", path = "string", sameSite = "string|boolean", secure = "boolean", signed = "boolean",
 }
+local PAIR_MAX_BYTES = 4096 -- of name and value, above which browsers ignore a cookie (RFC 6265bis, 5.6)
 local SAME_SITE = { strict = "Strict", lax = "Lax", none = "None" }
 
 -- ---- parsing ---------------------------------------------------------------------------------------------------
@@ -165,6 +166,11 @@ function cookie.set(res, name, value, given)
   end
   local ok, line = pcall(cookie.serialize, name, value, given)
   if not ok then error(line, 2) end
+  local bytes = #line:match("^[^;]*") - #"="
+  if bytes > PAIR_MAX_BYTES then
+    error(("setCookie '%s': name and value have %d bytes as they are sent, and browsers ignore more than %d"):format(
+      name, bytes, PAIR_MAX_BYTES), 2)
+  end
   return append(res, line)
 end
 

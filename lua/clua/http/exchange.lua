@@ -213,7 +213,7 @@ end
 --- Events: `data` (bytes), `end`, `error` (message, code). A handler for `data` or `end` starts reading, when the
 -- present coroutine has had its turn.
 function Response:on(event, fn)
-  Emitter.on(self, event, fn)
+  Emitter.on(self, event, fn, 2)
   if (event == "data" or event == "end") and not self._pumping then
     self._pumping = true
     local timer = uv.new_timer()

@@ -5,6 +5,7 @@
 local core = require "clua.core.master"
 local host = require "clua.core.host"
 local Quarantine = require "clua.quarantine"
+local Registration = require "clua.registration"
 local Restart = require "clua.restart"
 local Supervisor = require "clua.supervisor"
 local trace = require "clua.trace"
@@ -109,6 +110,16 @@ function running.supervise(self, registration)
       end,
     },
   }
+end
+
+--- Tells of paths of the option `watch` that are not there: they may come later, or be a slip of the pen.
+function running.tell_missing(self, registration)
+  for _, path in ipairs(registration.options.watch or {}) do
+    local whole = Registration.absolute(path, self.directory)
+    if not uv.fs_stat(whole) then
+      host.log("warn", ("watch of %s: %s is not there; it is watched when it comes"):format(registration.name, whole))
+    end
+  end
 end
 
 --- Watches the files of a registration that wants it.

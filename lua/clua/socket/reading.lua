@@ -115,9 +115,13 @@ function reading:readUntil(delimiter, limit, is_pattern)
   if type(delimiter) ~= "string" or delimiter == "" then error("readUntil: the delimiter must be a string", 2) end
   limit = check_limit(limit, LINE_LIMIT, "readUntil")
   local what = is_pattern and "the pattern" or "the delimiter"
-  return read_to(self, limit, what, not is_pattern and #delimiter - 1 or nil, function(bytes, from)
-    return bytes:find(delimiter, from, not is_pattern)
+  local before, found, code = read_to(self, limit, what, not is_pattern and #delimiter - 1 or nil, function(bytes, from)
+    if not is_pattern then return bytes:find(delimiter, from, true) end
+    local ok, first, last = pcall(bytes.find, bytes, delimiter, from)
+    if not ok then error(("readUntil: '%s' is no Lua pattern: %s"):format(delimiter, first), 4) end
+    return first, last
   end)
+  return before, found, code
 end
 
 --- Waits for the peer's end and returns all bytes up to there, "" without any.

@@ -76,16 +76,12 @@ end)
 
 -- A file of titles, one a line.
 page:post("/import", function(req, res)
-  local upload, count = req.files and req.files[1], 0
+  local upload = req.files and req.files[1]
   if not upload then error { status = 422, message = "a file is expected", expose = true } end
   local fd = assert(async.call(uv.fs_open, upload.path, "r", 0))
   local text = assert(async.call(uv.fs_read, fd, upload.size, 0))
   async.call(uv.fs_close, fd)
-  for line in text:gmatch("[^\r\n]+") do
-    todos.add(line)
-    count = count + 1
-  end
-  req.session.notice = count .. " imported"
+  req.session.notice = todos.import(text) .. " imported"
   res:redirect("/", 303)
 end)
 app:use(page)

@@ -38,6 +38,16 @@ function todos.add(title)
   return save { id = id, title = check_title(title), done = false }
 end
 
+-- A title a line. All or none: what is wrong with one is found before the first is stored.
+function todos.import(text)
+  local titles = {}
+  for line in text:gmatch("[^\r\n]+") do
+    if line:find("%S") then titles[#titles + 1] = check_title(line) end
+  end
+  for _, title in ipairs(titles) do todos.add(title) end
+  return #titles
+end
+
 function todos.change(id, changes)
   local todo = todos.get(id)
   if not todo then return nil end
