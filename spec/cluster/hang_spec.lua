@@ -129,13 +129,14 @@ end)
 describe("a worker that is stopped", function()
   after_each(cluster.cleanup)
 
-  it("is helped out by another, killed after hang_timeout, and replaced; no client notices", function()
+  it("is helped out by another, killed after hang_timeout, and replaced; what it did not execute is served", function()
     local c = cluster.up { app = "hello", options = { cnum = 2, hang_timeout = 4, linger = 600 } }
     local held = idle_connections(c, 20)
     local clients = load.start(c:address(), { clients = 10, think = 0.02, once = true })
     clients:wait(20)
     local victim = c:workers()[1].pid
     local rescuer = other(c, victim)
+    local at = loop.now()
     assert(uv.kill(victim, "sigstop"))
     for _, conn in ipairs(held[victim]) do
       local status, _, body = conn:request("GET", "/")
@@ -147,7 +148,8 @@ describe("a worker that is stopped", function()
     c:wait_workers(2)
     clients:wait(20)
     clients:stop()
-    assert.equal(0, #clients.incidents, tostring(clients))
+    clients:assert_only_killed { at }
+    assert.is_true(#clients.incidents <= 1, tostring(clients)) -- the one that it was executing, if there was one
     for _, conns in pairs(held) do
       for _, conn in ipairs(conns) do assert.equal(200, (conn:request("GET", "/"))) end
     end
