@@ -184,6 +184,7 @@ static void push_raw_headers(lua_State *L, const struct http_head *head) {
 /* Those that have come whole: the last one may be half a name or value, and behind it stand bytes of earlier requests. */
 static void push_trailers(lua_State *L, const struct buffer *trailers) {
     lua_newtable(L);
+    if (trailers->len == 0) return; /* nor may there be data */
     int table = lua_gettop(L);
     const char *name = trailers->data, *end = name + trailers->len;
     while (name < end) {
