@@ -28,10 +28,10 @@ help: ## list the targets
 deps: ## install all that clua and its tools need (Debian packages)
 	@$(DEPS) build test lint bench
 
-demo: ## build, then run the demo in the foreground; Ctrl-C ends it
+demo: ## build, then run the demo in the foreground; Ctrl-C ends it; OFFSET=n is added to its ports
 	@$(DEPS) build
 	@$(MAKE) -s $(JOBS) all
-	@exec build/clua scripts/demo/main.lua
+	@exec build/clua scripts/demo/main.lua $(OFFSET)
 
 test: ## build, then run the specs; SPEC=path runs one file or folder
 	@$(DEPS) build test
