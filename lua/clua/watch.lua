@@ -25,8 +25,14 @@ local FILES_MAX = 5000 -- a worker that reports names without end is told so
 --- The name under which workers report; nothing can be registered by it.
 Watch.TOPIC = "=watch"
 
+-- In microseconds: an earlier master may have been started in the same second.
+local function epoch_us()
+  local seconds, microseconds = uv.gettimeofday()
+  return seconds * 1e6 + microseconds
+end
+
 -- Of the workers' code. It begins with the time, so that a page of an earlier master is known to be old (livereload).
-local generation = tonumber(os.getenv("CLUA_GENERATION")) or os.time()
+local generation = tonumber(os.getenv("CLUA_GENERATION")) or epoch_us()
 
 --- @tparam table options `name` of the registration; `paths` files and directories; `directory` of relative ones;
 --   `changed` function() that reloads

@@ -331,6 +331,19 @@ describe("live reload", function()
     return token, conn
   end
 
+  it("knows the pages of a master that was started in the same second", function()
+    local tokens = {}
+    for i = 1, 3 do
+      local c = serve_app({ ["app.lua"] = APP, ["model.lua"] = model "one" }, "--livereload")
+      local conn
+      tokens[i], conn = events(c)
+      conn:close()
+      c:stop()
+    end
+    assert.not_equal(tokens[1], tokens[2])
+    assert.not_equal(tokens[2], tokens[3])
+  end)
+
   it("puts a script into HTML, whose stream tells that there is new code", function()
     local c = serve_app({ ["app.lua"] = APP, ["model.lua"] = model "one" }, "--livereload")
     local page = body(c)
