@@ -49,9 +49,9 @@ int http_response_informational(struct http_exchange *exchange, unsigned status,
 void http_response_replace(struct http_exchange *exchange, unsigned status, bool close);
 
 /* Is this a legal header name, value? Used for header lines that the caller builds. */
+bool http_header_is_valid(const char *name, size_t name_len, const char *value, size_t value_len, const char **why);
+
 /* Content-Length or Transfer-Encoding, which an interim answer must not have (RFC 9110 §8.6, RFC 9112 §6.1). */
 bool http_header_frames(const char *name, size_t len);
-
-bool http_header_is_valid(const char *name, size_t name_len, const char *value, size_t value_len, const char **why);
 
 #endif

@@ -30,6 +30,8 @@ int lua_upgrade_program(lua_State *L);
 /* block(): signals wait in the kernel; unblock(): lets them through again */
 int lua_upgrade_block(lua_State *L);
 int lua_upgrade_unblock(lua_State *L);
+
+/* adopted(): all is taken over; signals that have come meanwhile are raised */
 int lua_upgrade_adopted(lua_State *L);
 
 #endif

@@ -334,8 +334,7 @@ int master_accept(struct pool *pool) {
 }
 
 int master_open(uv_loop_t *loop, const struct master_hooks *hooks) {
-    const int handled_signals[SIGNALS] = {
-        SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGCHLD, MASTER_REOPEN_SIGNAL};
+    const int handled_signals[SIGNALS] = {MASTER_SIGNALS};
     master.loop = loop;
     master.hooks = hooks;
     signal(SIGHUP, SIG_IGN);

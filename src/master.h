@@ -13,6 +13,9 @@ struct slot;
 /* Log files are to be opened anew. The signals with a name are taken, or sent by terminals. */
 #define MASTER_REOPEN_SIGNAL (SIGRTMIN + 1)
 
+/* Those that a master listens for: initializers of an array. */
+#define MASTER_SIGNALS SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGCHLD, MASTER_REOPEN_SIGNAL
+
 struct master_hooks {
     void (*on_signal)(int signum);        /* TERM, INT, QUIT, USR1, USR2, TTIN, TTOU, MASTER_REOPEN_SIGNAL */
     void (*on_demand)(struct pool *pool); /* on_demand: clients wait, and no worker is there or on the way */

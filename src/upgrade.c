@@ -26,7 +26,7 @@
 
 static const char *const STATE_VARIABLE = "CLUA_STATE_FD", *const FOREIGN_VARIABLE = "CLUA_FOREIGN_FDS";
 
-enum { FOREIGN_MAX = 256 };
+enum { FOREIGN_BYTES = 4096, WORD_BYTES = 16 };
 
 extern char **environ;
 
@@ -43,10 +43,9 @@ static void note_signal(int signum) {
     sigaddset(&noted, signum);
 }
 
-/* Those that a master listens for. If they stayed blocked, they would be in what the script starts, too. */
+/* If they stayed blocked, they would be in what the script starts, too. */
 static void note_signals(void) {
-    const int signals[] = {SIGTERM, SIGINT,  SIGQUIT, SIGHUP,  SIGUSR1,
-                           SIGUSR2, SIGTTIN, SIGTTOU, SIGCHLD, MASTER_REOPEN_SIGNAL};
+    const int signals[] = {SIGHUP, MASTER_SIGNALS};
     struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
     sigemptyset(&noted);
     sigfillset(&action.sa_mask); /* one at a time */
@@ -63,57 +62,42 @@ static void set_mask(bool blocked) {
     sigprocmask(SIG_SETMASK, &set, NULL);
 }
 
-/* Calls fn for each descriptor behind standard error that an exec leaves open. */
-static void each_inheritable(void (*fn)(int fd, void *data), void *data) {
+/* Calls fn for each descriptor behind standard error that an exec leaves open. list: see tell_foreign(). */
+static void each_inheritable(void (*fn)(int fd, char *list), char *list) {
     DIR *dir = opendir("/proc/self/fd");
     if (!dir) return;
     for (struct dirent *entry; (entry = readdir(dir));) {
         int fd = atoi(entry->d_name);
-        if (fd > STDERR_FILENO && fcntl(fd, F_GETFD) == 0) fn(fd, data);
+        if (fd > STDERR_FILENO && fcntl(fd, F_GETFD) == 0) fn(fd, list);
     }
     closedir(dir);
 }
 
-/* Those that whoever started clua has left open for the script: it gets them on every start. */
-struct foreign {
-    int fds[FOREIGN_MAX];
-    size_t count;
-};
-
-static void add_foreign(int fd, void *data) {
-    struct foreign *foreign = data;
-    if (foreign->count < FOREIGN_MAX) foreign->fds[foreign->count++] = fd;
+static void add_foreign(int fd, char *list) {
+    size_t len = strlen(list);
+    if (len + WORD_BYTES <= FOREIGN_BYTES) snprintf(list + len, WORD_BYTES, "%d ", fd);
 }
 
+/* Those that whoever started clua has left open for the script, which gets them on every start: " 5 9 ". */
 static void tell_foreign(void) {
-    struct foreign foreign = {.count = 0};
-    char list[FOREIGN_MAX * 12 + 1] = "";
-    each_inheritable(add_foreign, &foreign);
-    for (size_t i = 0; i < foreign.count; i++) {
-        size_t len = strlen(list);
-        snprintf(list + len, sizeof list - len, "%d ", foreign.fds[i]);
-    }
+    char list[FOREIGN_BYTES] = " ";
+    each_inheritable(add_foreign, list);
     setenv(FOREIGN_VARIABLE, list, 1);
 }
 
-static void keep_from_children(int fd, void *data) {
-    const struct foreign *foreign = data;
-    for (size_t i = 0; i < foreign->count; i++)
-        if (foreign->fds[i] == fd) return;
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
+static void keep_from_children(int fd, char *list) {
+    char word[WORD_BYTES];
+    snprintf(word, sizeof word, " %d ", fd);
+    if (!list || !strstr(list, word)) fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
 /* What else has come through the exec is for this process alone, and not for those that the script starts before it is
  * adopted. */
 static void arrive(const char *number) {
-    struct foreign foreign = {.count = 0};
-    const char *list = getenv(FOREIGN_VARIABLE);
-    for (char *end; list && *list && foreign.count < FOREIGN_MAX; list = *end ? end + 1 : end)
-        foreign.fds[foreign.count++] = (int)strtol(list, &end, 10);
     state_fd = atoi(number);
+    each_inheritable(keep_from_children, getenv(FOREIGN_VARIABLE));
     unsetenv(STATE_VARIABLE);
     unsetenv(FOREIGN_VARIABLE);
-    each_inheritable(keep_from_children, &foreign);
     note_signals();
     set_mask(false);
 }

@@ -173,6 +173,10 @@ end)
 local Server = Emitter.class("http.Server")
 http.Server = Server
 
+local function log_failure(message, req)
+  host.log("error", ("cannot answer %s %s: %s"):format(req.method, req.url, message))
+end
+
 -- What C calls for a request: the one handler itself, or something that calls them all.
 local function update_handlers(self)
   local list = self._handlers and self._handlers.request
@@ -195,7 +199,7 @@ local function update_handlers(self)
   elseif trace.development() then
     failed = function(message, req, res)
       if not req then return host.log("error", "cannot answer a request: " .. message) end
-      host.log("error", ("cannot answer %s %s: %s"):format(req.method, req.url, message))
+      log_failure(message, req)
       if not res or res.headersSent then return end -- none: an upgrade
       local details = trace.details(message)
       details.status, details.reason = 500, "Internal Server Error"
@@ -214,8 +218,7 @@ local function update_handlers(self)
       local ok, message = xpcall(Emitter.emit, trace.handler, self, "upgrade", copy, socket, rest)
       if ok then return end
       socket:destroy() -- nobody else knows of it
-      if failed then return failed(message, copy) end
-      host.log("error", ("cannot answer %s %s: %s"):format(copy.method, copy.url, message))
+      return (failed or log_failure)(message, copy)
     end
   end
   self._core:on("upgrade", upgrade)

@@ -203,7 +203,7 @@ function logs.follow(master, fn)
 end
 
 --- Tells the followers at once what they would hear of in the next turn of the loop: there is none.
-function logs.end_of(master)
+function logs.flush(master)
   if next(master.logs.followers) then new_lines(master.logs) end
 end
 

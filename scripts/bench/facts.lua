@@ -188,8 +188,8 @@ function facts.workers(options)
       return measure.saturate(server, case, options.seconds, { pinned = false, threads = threads }).rate
     end)
   end
-  for _, load in ipairs { { WORK, 1 }, { KEEP_ALIVE, 2 }, { KEEP_ALIVE, 1 } } do
-    local case, threads = unpack(load)
+  for _, load in ipairs { { WORK, 1, 1.0 }, { KEEP_ALIVE, 2, 1.0 }, { KEEP_ALIVE, 1 } } do
+    local case, threads, limit = unpack(load, 1, 3)
     local ratios = {}
     for i = 1, options.short and 1 or 3 do
       for at, peer in ipairs(peers) do
@@ -197,10 +197,9 @@ function facts.workers(options)
         ratios[at][i] = rate(peer, 1, case, threads) / rate(peer, 4, case, threads)
       end
     end
-    local is_limited = case == WORK or threads == 2
     for at, peer in ipairs(peers) do
       local title = ("%s, wrk -t%d: throughput of 1 worker, to that of 4, %s"):format(case.name, threads, peer[1])
-      found[#found + 1] = { title, measure.median(ratios[at]), "x", at == 1 and is_limited and 1.0 or nil }
+      found[#found + 1] = { title, measure.median(ratios[at]), "x", at == 1 and limit or nil }
     end
   end
   return found

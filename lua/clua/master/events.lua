@@ -104,7 +104,7 @@ end
 
 function events.finished(self)
   host.log("info", "stopped")
-  logs.end_of(self)
+  logs.flush(self)
 end
 
 --- Tells a master what has happened.
