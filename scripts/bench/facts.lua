@@ -8,6 +8,7 @@ local servers = dofile(__dirname .. "/servers.lua")
 local facts = {}
 
 local KEEP_ALIVE = { name = "keep-alive", path = "/" }
+local CLOSE = { name = "connection per request", path = "/", kind = "close" }
 local WORK = { name = "100 us of Lua", path = "/work" }
 local REQUEST = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 local port = 18200
@@ -114,6 +115,19 @@ function facts.start(options)
   return { row("from exec to the first answer", ready, 30), row("from a worker's fork to ready", worker, 15) }
 end
 
+-- CPU of a connection that is accepted, lent, asked once and closed, with so many parked.
+local function of_dispatch(parked, options)
+  return with_clua({ linger = 0.05 }, function(server)
+    local close = parked > 0 and measure.open(server.port, parked, REQUEST)
+    uv.sleep(1000) -- far longer than linger
+    measure.saturate(server, CLOSE, 1) -- warm
+    local us = {}
+    for i = 1, options.short and 1 or 3 do us[i] = measure.saturate(server, CLOSE, options.seconds).us end
+    if close then close() end
+    return measure.median(us)
+  end)
+end
+
 --- CPU a request with so many connections open, 100 of them (or all, when they are fewer) active.
 function facts.growth(options)
   local found, base = {}, nil
@@ -137,6 +151,10 @@ function facts.growth(options)
         if close then close() end
       end)
     end
+  end
+  if 12000 <= most then
+    found[#found + 1] = { "CPU a connection with 10000 others parked, to that with none",
+      of_dispatch(10000, options) / of_dispatch(0, options), "x", 1.15 }
   end
   return found
 end
